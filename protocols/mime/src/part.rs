@@ -1,0 +1,210 @@
+//! The parts of a message: a tree kept as one list in the order in which they stand.
+
+use crate::Envelope;
+use bytes::Bytes;
+use std::ops::{Deref, Range};
+
+/// What a message is made of. Parts are in the order of their headers (a parent before its
+/// children); the first is the message itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Structure {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) header: HeaderBlock,
+}
+
+/// The header block of a message, with the empty line that ends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderBlock {
+    /// Kept beside the structure.
+    Kept(Bytes),
+    /// Longer than [`HEADER_KEPT_MAX_BYTES``]: to be read from the message.
+    InMessage,
+}
+
+/// What a part holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text, an image, …: no parts of its own.
+    Single,
+    /// `multipart/*`: its children are its parts. May be without children: IMAP then shows one empty
+    /// `text/plain`.
+    Multipart,
+    /// `message/rfc822` (or `message/global`): its one child is the message within, which has an
+    /// envelope.
+    Message,
+}
+
+/// A part. Offsets count bytes from the start of the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it holds.
+    pub kind: Kind,
+    /// The index of the part around it; `None` for the message itself.
+    pub parent: Option<u32>,
+    /// The index after that of the last part within it.
+    pub subtree_end: u32,
+    /// Where its header begins.
+    pub header_start: u64,
+    /// Where its body begins: after the empty line.
+    pub body_start: u64,
+    /// Where its body ends: before the line end that belongs to the boundary after it.
+    pub body_end: u64,
+    /// Line feeds in the body.
+    pub lines: u64,
+    /// `text`, as written; `text` when the header has none (or none that can be read).
+    pub media_type: Bytes,
+    /// `plain`, as written.
+    pub subtype: Bytes,
+    /// Parameters of the type as written, RFC 2231 left raw; quotes taken off.
+    pub parameters: Vec<Parameter>,
+    /// `Content-ID`.
+    pub id: Option<Bytes>,
+    /// `Content-Description`.
+    pub description: Option<Bytes>,
+    /// `Content-Transfer-Encoding`; `None` is shown as `7bit`.
+    pub encoding: Option<Bytes>,
+    /// `Content-MD5`.
+    pub md5: Option<Bytes>,
+    /// `Content-Disposition`.
+    pub disposition: Option<Disposition>,
+    /// The tags of `Content-Language`.
+    pub language: Vec<Bytes>,
+    /// `Content-Location`.
+    pub location: Option<Bytes>,
+    /// The envelope: of the message itself and of every message within; `None` for other parts.
+    pub envelope: Option<Box<Envelope>>,
+}
+
+/// `name=value` of a Content-Type or Content-Disposition field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// As written.
+    pub name: Bytes,
+    /// Without quotes.
+    pub value: Bytes,
+}
+
+/// Content-Disposition (RFC 2183).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disposition {
+    /// `inline`, `attachment`, …, as written.
+    pub kind: Bytes,
+    /// Its parameters.
+    pub parameters: Vec<Parameter>,
+}
+
+impl Part {
+    /// The bytes of its header with the empty line (what `BODY[n.MIME]` and `HEADER` show).
+    pub fn header_range(&self) -> Range<u64> {
+        self.header_start..self.body_start
+    }
+
+    /// The bytes of its body (what `BODY[n]` shows).
+    pub fn body_range(&self) -> Range<u64> {
+        self.body_start..self.body_end
+    }
+
+    /// The size of the body in bytes, as stored.
+    pub fn octets(&self) -> u64 {
+        self.body_end.saturating_sub(self.body_start)
+    }
+
+    /// The value of a parameter of its type, by its name in any case.
+    pub fn parameter(&self, name: &str) -> Option<&Bytes> {
+        self.parameters.iter().find(|p| p.name.eq_ignore_ascii_case(name.as_bytes())).map(|p| &p.value)
+    }
+}
+
+/// A part and the structure it stands in.
+#[derive(Clone, Copy, Debug)]
+pub struct PartRef<'a> {
+    structure: &'a Structure,
+    part: &'a Part,
+    index: u32,
+}
+
+impl Deref for PartRef<'_> {
+    type Target = Part;
+    fn deref(&self) -> &Part {
+        self.part
+    }
+}
+
+impl<'a> PartRef<'a> {
+    /// Its place in [`Structure::parts`].
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The part itself, for as long as the structure lives.
+    pub fn part(&self) -> &'a Part {
+        self.part
+    }
+
+    /// Its children in order.
+    pub fn children(&self) -> impl Iterator<Item = PartRef<'a>> + use<'a> {
+        let (structure, end) = (self.structure, self.part.subtree_end);
+        let mut next = self.index.saturating_add(1);
+        std::iter::from_fn(move || {
+            let child = (next < end).then(|| structure.at(next)).flatten()?;
+            next = child.subtree_end.max(next.saturating_add(1));
+            Some(child)
+        })
+    }
+}
+
+impl Structure {
+    /// All parts in the order of their headers.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The part at a place of [`Structure::parts`].
+    pub fn at(&self, index: u32) -> Option<PartRef<'_>> {
+        let part = self.parts.get(usize::try_from(index).ok()?)?;
+        Some(PartRef { structure: self, part, index })
+    }
+
+    /// The message itself. (A structure always has it; `None` cannot be.)
+    pub fn root(&self) -> Option<PartRef<'_>> {
+        self.at(0)
+    }
+
+    /// The part that an IMAP section number names (RFC 9051 §6.4.5.1): `[]` is the message itself;
+    /// `1` of a message that is not multipart is its body; numbers go through messages within.
+    pub fn section(&self, numbers: &[u32]) -> Option<PartRef<'_>> {
+        let mut part = self.root()?;
+        for &number in numbers {
+            // The parts of a message within are numbered as if they were those of the part around it.
+            let holder = match part.kind {
+                Kind::Message => part.children().next()?,
+                _ => part,
+            };
+            part = match holder.kind {
+                Kind::Multipart => {
+                    let place = usize::try_from(number.checked_sub(1)?).ok()?;
+                    holder.children().nth(place)?
+                }
+                // A single part can be named as `1` only by the message that it is the body of.
+                Kind::Single | Kind::Message if number == 1 && holder.envelope.is_some() => holder,
+                Kind::Single | Kind::Message => return None,
+            };
+        }
+        Some(part)
+    }
+
+    /// The raw header block of the message.
+    pub fn header(&self) -> &HeaderBlock {
+        &self.header
+    }
+
+    /// The envelope of the message itself.
+    pub fn envelope(&self) -> Option<&Envelope> {
+        self.parts.first()?.envelope.as_deref()
+    }
+
+    /// The size of the whole message in bytes, as stored.
+    pub fn octets(&self) -> u64 {
+        self.parts.first().map_or(0, |root| root.body_end)
+    }
+}
