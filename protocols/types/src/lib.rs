@@ -8,6 +8,7 @@ mod address;
 mod envelope;
 mod ids;
 mod status;
+mod uid_set;
 
 pub use address::{Address, AddressError, DOMAIN_MAX, Domain, LOCAL_PART_MAX, LocalPart};
 pub use envelope::{BodyType, DsnNotify, DsnReturn, Envelope, ForwardPath, Recipient, ReversePath};
@@ -15,3 +16,4 @@ pub use ids::{
     AccountId, DomainId, EmailId, MailboxId, ModSeq, ShardId, Uid, UidValidity, Username, UsernameError,
 };
 pub use status::{EnhancedStatus, StatusClass};
+pub use uid_set::UidSet;
