@@ -1,1 +1,19 @@
-//! (placeholder)
+//! The front end: listeners, TLS, timers and limits, and the drivers that run protocol sessions.
+//!
+//! A session is a [`estafette_machine::Machine`]; a [`Service`] answers its questions; a
+//! [`Protocol`] makes both for each connection. None of them knows the driver, so a further driver
+//! is one more module beside [`tokio_driver`]. Nothing here knows a protocol or mail.
+#![forbid(unsafe_code)]
+
+mod error;
+mod gate;
+mod listener;
+mod protocol;
+mod stream;
+pub mod tls;
+mod tokio_driver;
+
+pub use error::Error;
+pub use gate::{Gate, GateLimits, Pass};
+pub use listener::{bind, serve, Listener};
+pub use protocol::{Limits, Peer, Protocol, Refusal, Service, SessionId};

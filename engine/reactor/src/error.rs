@@ -1,0 +1,30 @@
+//! What can go wrong in the front end, and whose fault it is.
+
+use std::path::PathBuf;
+
+/// An error of the front end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The peer's: it went away, was too slow, or does not speak TLS.
+    #[error("the connection ended: {0}")]
+    Connection(#[from] std::io::Error),
+    /// The peer's: it took longer than the limit.
+    #[error("{0} took too long")]
+    TooSlow(&'static str),
+    /// Fatal at start: an address cannot be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address wanted.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Fatal at start, passing at a reload: a certificate or key cannot be used.
+    #[error("the certificate file {path} cannot be used: {reason}", path = path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+}

@@ -1,0 +1,94 @@
+//! What a driver needs of a protocol: sessions, answers to their questions, and limits.
+
+use bytes::Bytes;
+use estafette_machine::Machine;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A number for each connection since the start of the program; stands in every line of its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId(pub u64);
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "s{:x}", self.0)
+    }
+}
+
+/// Who is connected.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The connection's number.
+    pub session: SessionId,
+    /// The client.
+    pub remote: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The connection began with TLS.
+    pub implicit_tls: bool,
+}
+
+/// Why a connection is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// All places are taken.
+    Full,
+    /// This address has as many sessions as it may have.
+    Address,
+}
+
+impl Refusal {
+    /// The word that stands in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Refusal::Full => "full",
+            Refusal::Address => "address",
+        }
+    }
+}
+
+/// Answers the questions of one session.
+pub trait Service<M: Machine>: Send + 'static {
+    /// Answers a question.
+    fn answer(&mut self, ask: M::Ask) -> impl Future<Output = M::Answer> + Send;
+    /// Resolves when something that the session watches has changed. May be dropped at any time.
+    fn changed(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+}
+
+/// Makes the sessions of a listener.
+pub trait Protocol: Send + Sync + 'static {
+    /// The session.
+    type Machine: Machine<Ask: Send, Answer: Send> + Send + 'static;
+    /// What answers it.
+    type Service: Service<Self::Machine>;
+    /// The listener's name in logs and metrics (`smtp`, `imaps`).
+    fn name(&self) -> &'static str;
+    /// A session and its service for a new connection.
+    fn open(&self, peer: Peer) -> (Self::Machine, Self::Service);
+    /// What a client is told that cannot be served (`421 …`, `* BYE …`).
+    fn refusal(&self, why: Refusal) -> Bytes;
+}
+
+/// Time limits of the driver, for all sessions of a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// For the client to take what is sent to it.
+    pub write_timeout: Duration,
+    /// For sessions to end once the server is stopping.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            handshake_timeout: Duration::from_secs(20),
+            write_timeout: Duration::from_secs(300),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}

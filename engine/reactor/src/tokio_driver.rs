@@ -1,0 +1,282 @@
+//! Runs a session on tokio: one task each.
+//!
+//! Keeps the promises at the head of `estafette_machine`. Output is gathered and sent when the
+//! session has to wait, so that the answers to pipelined commands leave together.
+
+use crate::protocol::{Limits, Peer, Protocol, Service};
+use crate::stream::{poll_once, Stream};
+use crate::Error;
+use bytes::{Bytes, BytesMut};
+use estafette_machine::{Action, Actions, Machine, Now};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+/// Bytes asked of the socket at a time while commands are read.
+const READ_COMMAND_BYTES: usize = 4 * 1024;
+/// The same while a message is read.
+const READ_BULK_BYTES: usize = 64 * 1024;
+/// An input limit from which a session is taken to read a message.
+const BULK_FROM_BYTES: usize = 256 * 1024;
+/// Output past which it is sent even though the session could go on.
+const OUTPUT_HIGH_BYTES: usize = 256 * 1024;
+
+/// What a connection moved, for metrics.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+}
+
+pub(crate) struct Driver<P: Protocol> {
+    machine: P::Machine,
+    service: P::Service,
+    stream: Option<Stream>,
+    acceptor: Option<TlsAcceptor>,
+    limits: Limits,
+    began: Instant,
+    input: BytesMut,
+    /// Something has happened since the session last looked at its input.
+    fresh: bool,
+    output: VecDeque<Bytes>,
+    output_bytes: usize,
+    actions: Actions<<P::Machine as Machine>::Ask>,
+    timer: Option<Instant>,
+    closing: bool,
+    pub(crate) traffic: Traffic,
+}
+
+enum Event {
+    Read(usize),
+    TimedOut,
+    Notified,
+    Shutdown,
+}
+
+impl<P: Protocol> Driver<P> {
+    pub(crate) fn new(
+        protocol: &P,
+        peer: Peer,
+        stream: Stream,
+        acceptor: Option<TlsAcceptor>,
+        limits: Limits,
+    ) -> Driver<P> {
+        let (machine, service) = protocol.open(peer);
+        Driver {
+            machine,
+            service,
+            stream: Some(stream),
+            acceptor,
+            limits,
+            began: Instant::now(),
+            input: BytesMut::new(),
+            fresh: false,
+            output: VecDeque::new(),
+            output_bytes: 0,
+            actions: Vec::new(),
+            timer: None,
+            closing: false,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// From the first byte to the last.
+    pub(crate) async fn run(&mut self, implicit_tls: bool, mut stopping: watch::Receiver<bool>) -> Result<(), Error> {
+        if implicit_tls {
+            self.handshake().await?;
+        }
+        let now = self.now();
+        self.machine.opened(now, &mut self.actions);
+        let mut told = false;
+        loop {
+            self.settle().await?;
+            if self.closing {
+                self.flush().await?;
+                return self.finish().await;
+            }
+            match self.wait(&mut stopping, told).await? {
+                Event::Read(0) => {
+                    let now = self.now();
+                    self.machine.closed(now, &mut self.actions);
+                    self.settle().await?;
+                    self.closing = true;
+                }
+                Event::Read(count) => {
+                    self.traffic.received_bytes += count as u64;
+                    self.fresh = true;
+                }
+                Event::TimedOut => {
+                    self.timer = None;
+                    let now = self.now();
+                    self.machine.timed_out(now, &mut self.actions);
+                }
+                Event::Notified => {
+                    let now = self.now();
+                    self.machine.notified(now, &mut self.actions);
+                }
+                Event::Shutdown => {
+                    told = true;
+                    let now = self.now();
+                    self.machine.shutdown(now, &mut self.actions);
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { monotonic: self.began.elapsed(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// Carries out actions and feeds input until the session waits for the world, with all output sent.
+    async fn settle(&mut self) -> Result<(), Error> {
+        loop {
+            self.carry_out().await?;
+            if self.closing {
+                return Ok(());
+            }
+            if self.output_bytes > OUTPUT_HIGH_BYTES {
+                self.flush_and_tell().await?;
+                continue;
+            }
+            if self.fresh && !self.input.is_empty() {
+                self.fresh = false;
+                let now = self.now();
+                self.machine.received(now, &mut self.input, &mut self.actions);
+                if self.actions.is_empty() && self.input.len() >= self.machine.input_limit() {
+                    self.machine.overflowed(now, &mut self.input, &mut self.actions);
+                    self.fresh = true;
+                }
+                continue;
+            }
+            if self.output.is_empty() {
+                return Ok(());
+            }
+            self.flush_and_tell().await?;
+        }
+    }
+
+    async fn flush_and_tell(&mut self) -> Result<(), Error> {
+        self.flush().await?;
+        let now = self.now();
+        self.machine.drained(now, &mut self.actions);
+        Ok(())
+    }
+
+    async fn carry_out(&mut self) -> Result<(), Error> {
+        while !self.actions.is_empty() {
+            let mut question = None;
+            for action in std::mem::take(&mut self.actions) {
+                match action {
+                    Action::Send(bytes) => {
+                        self.output_bytes += bytes.len();
+                        self.output.push_back(bytes);
+                    }
+                    Action::Arm(after) => self.timer = Some(Instant::now() + after),
+                    Action::Ask(ask) => question = Some(ask),
+                    Action::StartTls => {
+                        self.flush().await?;
+                        self.input.clear();
+                        self.handshake().await?;
+                    }
+                    Action::Close => {
+                        self.closing = true;
+                        return Ok(());
+                    }
+                }
+            }
+            if let Some(ask) = question {
+                let answer = self.ask(ask).await?;
+                let now = self.now();
+                self.machine.answered(now, answer, &mut self.actions);
+                self.fresh = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a question; what was to be sent leaves meanwhile, unless the answer is there at once.
+    async fn ask(
+        &mut self,
+        ask: <P::Machine as Machine>::Ask,
+    ) -> Result<<P::Machine as Machine>::Answer, Error> {
+        let mut answer = pin!(self.service.answer(ask));
+        if let Some(answer) = poll_once(answer.as_mut()).await {
+            return Ok(answer);
+        }
+        if let (false, Some(stream)) = (self.output.is_empty(), self.stream.as_mut()) {
+            let sent = std::mem::take(&mut self.output_bytes);
+            timeout(self.limits.write_timeout, stream.send(&mut self.output))
+                .await
+                .map_err(|_| Error::TooSlow("sending"))??;
+            self.traffic.sent_bytes += sent as u64;
+        }
+        Ok(answer.await)
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        let Some(stream) = self.stream.as_mut() else { return Ok(()) };
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let sent = std::mem::take(&mut self.output_bytes);
+        timeout(self.limits.write_timeout, stream.send(&mut self.output))
+            .await
+            .map_err(|_| Error::TooSlow("sending"))??;
+        self.traffic.sent_bytes += sent as u64;
+        Ok(())
+    }
+
+    async fn handshake(&mut self) -> Result<(), Error> {
+        let (Some(stream), Some(acceptor)) = (self.stream.take(), self.acceptor.as_ref()) else {
+            return Err(Error::Connection(std::io::ErrorKind::Unsupported.into()));
+        };
+        let handshake = stream.secure(acceptor);
+        let (stream, tls) = timeout(self.limits.handshake_timeout, handshake)
+            .await
+            .map_err(|_| Error::TooSlow("the TLS handshake"))??;
+        self.stream = Some(stream);
+        let now = self.now();
+        self.machine.secured(now, tls, &mut self.actions);
+        Ok(())
+    }
+
+    async fn wait(&mut self, stopping: &mut watch::Receiver<bool>, told: bool) -> Result<Event, Error> {
+        let Some(stream) = self.stream.as_mut() else { return Ok(Event::Read(0)) };
+        let want =
+            if self.machine.input_limit() >= BULK_FROM_BYTES { READ_BULK_BYTES } else { READ_COMMAND_BYTES };
+        let timer = self.timer;
+        let watching = self.machine.watching();
+        tokio::select! {
+            biased;
+            stopped = stopping.wait_for(|stop| *stop), if !told => {
+                let _ = stopped;
+                Ok(Event::Shutdown)
+            }
+            count = stream.fill(&mut self.input, want) => Ok(Event::Read(count?)),
+            () = sleep_until(timer) => Ok(Event::TimedOut),
+            () = self.service.changed(), if watching => Ok(Event::Notified),
+        }
+    }
+
+    async fn finish(&mut self) -> Result<(), Error> {
+        if let Some(stream) = self.stream.as_mut() {
+            // A peer that has gone already is no error here.
+            let _ = timeout(self.limits.handshake_timeout, stream.shutdown()).await;
+        }
+        Ok(())
+    }
+}
+
+fn sleep_until(moment: Option<Instant>) -> impl Future<Output = ()> {
+    async move {
+        match moment {
+            Some(moment) => tokio::time::sleep_until(moment.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+}
