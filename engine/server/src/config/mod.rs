@@ -1,0 +1,393 @@
+//! The settings: one TOML file, all of it optional.
+//!
+//! Every setting has a default here and a comment in `deploy/estafette.example.toml`; a test holds
+//! the two together. A key that does not exist is an error that names the nearest one.
+
+mod error;
+mod known;
+mod listen;
+
+pub use error::ConfigError;
+pub use listen::{Endpoint, Listen};
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// All settings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// This node.
+    pub node: NodeConfig,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Certificates.
+    pub tls: TlsConfig,
+    /// Limits of all sessions.
+    pub sessions: SessionsConfig,
+    /// Logins.
+    pub login: LoginConfig,
+    /// SMTP, submission and LMTP.
+    pub smtp: SmtpConfig,
+    /// IMAP.
+    pub imap: ImapConfig,
+    /// POP3.
+    pub pop3: Pop3Config,
+    /// Where mail for other servers goes.
+    pub relay: RelayConfig,
+    /// The queue of mail for other servers.
+    pub queue: QueueConfig,
+    /// The database.
+    pub storage: StorageConfig,
+    /// Raft.
+    pub raft: RaftConfig,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// This node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeConfig {
+    /// The name by which it greets clients; empty for the host's own name.
+    pub hostname: String,
+    /// Shards of mailboxes made at the first start.
+    pub shards: u32,
+    /// Threads that serve sessions; 0 for one for each processor.
+    pub threads: usize,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        NodeConfig { hostname: String::new(), shards: 4, threads: 0 }
+    }
+}
+
+/// Certificates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TlsConfig {
+    /// Certificates from files, chosen by SNI; the first serves all other names. Empty: a
+    /// self-signed one is made at the first start.
+    pub certificates: Vec<CertificateConfig>,
+    /// Pause between two looks at whether the files have changed.
+    pub reload_seconds: u64,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        TlsConfig { certificates: Vec::new(), reload_seconds: 10 }
+    }
+}
+
+/// A certificate from files.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CertificateConfig {
+    /// PEM file with the chain, the server's own certificate first.
+    pub chain: PathBuf,
+    /// PEM file with the private key.
+    pub key: PathBuf,
+    /// The names that it is for; `*.example.org` stands for one label.
+    pub names: Vec<String>,
+}
+
+/// Limits of all sessions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionsConfig {
+    /// Of all listeners together.
+    pub max: usize,
+    /// From one address.
+    pub max_per_address: usize,
+    /// For a TLS handshake.
+    pub handshake_timeout_seconds: u64,
+    /// For a client to take what is sent to it.
+    pub write_timeout_seconds: u64,
+    /// For sessions to end when the server stops.
+    pub drain_timeout_seconds: u64,
+}
+
+impl Default for SessionsConfig {
+    fn default() -> Self {
+        SessionsConfig {
+            max: 100_000,
+            max_per_address: 10_000,
+            handshake_timeout_seconds: 20,
+            write_timeout_seconds: 300,
+            drain_timeout_seconds: 10,
+        }
+    }
+}
+
+/// Logins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoginConfig {
+    /// Allow passwords on connections without TLS.
+    pub allow_plaintext: bool,
+    /// Failed logins from one address within the window after which it is refused.
+    pub failures_per_address: u32,
+    /// The window in which failures count.
+    pub failure_window_seconds: u64,
+    /// The answer to a failed login is held back by this, doubled with each further failure.
+    pub failure_delay_ms: u64,
+    /// At most this.
+    pub failure_delay_max_ms: u64,
+    /// Passwords that may be checked at the same time; each check takes the memory below.
+    pub checks_at_once: usize,
+    /// Memory of one password hash (Argon2id).
+    pub argon2_memory_kib: u32,
+    /// Passes of one password hash.
+    pub argon2_passes: u32,
+}
+
+impl Default for LoginConfig {
+    fn default() -> Self {
+        LoginConfig {
+            allow_plaintext: false,
+            failures_per_address: 20,
+            failure_window_seconds: 900,
+            failure_delay_ms: 500,
+            failure_delay_max_ms: 8_000,
+            checks_at_once: 4,
+            argon2_memory_kib: 19_456,
+            argon2_passes: 2,
+        }
+    }
+}
+
+/// SMTP, submission and LMTP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SmtpConfig {
+    /// The largest message taken on any of the ports.
+    pub message_max_bytes: u64,
+    /// Recipients of one message.
+    pub recipients_max: usize,
+    /// Messages of one connection.
+    pub messages_max: usize,
+    /// The header of a message.
+    pub header_max_bytes: usize,
+    /// For a client to send its next command.
+    pub command_timeout_seconds: u64,
+    /// For a client to send the next part of a message.
+    pub data_timeout_seconds: u64,
+    /// Hops (Received fields) after which a message is taken to loop.
+    pub hops_max: usize,
+    /// `user+detail@` reaches `user@`; the character between, empty for none.
+    pub detail_separator: String,
+}
+
+impl Default for SmtpConfig {
+    fn default() -> Self {
+        SmtpConfig {
+            message_max_bytes: 50 * 1024 * 1024,
+            recipients_max: 1_000,
+            messages_max: 10_000,
+            header_max_bytes: 1024 * 1024,
+            command_timeout_seconds: 300,
+            data_timeout_seconds: 300,
+            hops_max: 50,
+            detail_separator: "+".to_owned(),
+        }
+    }
+}
+
+/// IMAP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImapConfig {
+    /// The largest message that APPEND takes.
+    pub append_max_bytes: u64,
+    /// A line of a command.
+    pub line_max_bytes: usize,
+    /// For a client to log in.
+    pub login_timeout_seconds: u64,
+    /// For a client to send its next command (RFC 9051 §5.4: at least 30 minutes).
+    pub idle_timeout_seconds: u64,
+}
+
+impl Default for ImapConfig {
+    fn default() -> Self {
+        ImapConfig {
+            append_max_bytes: 50 * 1024 * 1024,
+            line_max_bytes: 64 * 1024,
+            login_timeout_seconds: 60,
+            idle_timeout_seconds: 1_860,
+        }
+    }
+}
+
+/// POP3.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pop3Config {
+    /// For a client to send its next command (RFC 1939 §3: at least 10 minutes).
+    pub idle_timeout_seconds: u64,
+}
+
+impl Default for Pop3Config {
+    fn default() -> Self {
+        Pop3Config { idle_timeout_seconds: 600 }
+    }
+}
+
+/// Where mail for other servers goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RelayConfig {
+    /// `host:port` of the server that takes it; empty: it waits in the queue.
+    pub host: String,
+    /// `none`, `starttls` (if offered), `required` (STARTTLS) or `implicit`.
+    pub tls: RelayTls,
+    /// PEM file of the authorities trusted under `required` and `implicit`; empty: any certificate is taken.
+    pub ca: PathBuf,
+    /// Login name; empty for none.
+    pub username: String,
+    /// Password.
+    pub password: String,
+    /// Connections at the same time.
+    pub connections_max: usize,
+}
+
+/// How the relay is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelayTls {
+    /// In plain.
+    None,
+    /// STARTTLS when it is offered.
+    #[default]
+    Starttls,
+    /// STARTTLS, or nothing is sent.
+    Required,
+    /// TLS from the first byte.
+    Implicit,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        RelayConfig {
+            host: String::new(),
+            tls: RelayTls::Starttls,
+            ca: PathBuf::new(),
+            username: String::new(),
+            password: String::new(),
+            connections_max: 20,
+        }
+    }
+}
+
+/// The queue of mail for other servers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QueueConfig {
+    /// The pause after a first failed attempt; it doubles with each further one.
+    pub retry_first_seconds: u64,
+    /// The longest pause between two attempts.
+    pub retry_max_seconds: u64,
+    /// After this a message that could not be sent is returned to its sender.
+    pub lifetime_seconds: u64,
+    /// After this the sender is told that the message is late; 0 for never.
+    pub delay_notice_seconds: u64,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        QueueConfig {
+            retry_first_seconds: 60,
+            retry_max_seconds: 7_200,
+            lifetime_seconds: 5 * 86_400,
+            delay_notice_seconds: 4 * 3_600,
+        }
+    }
+}
+
+/// The database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StorageConfig {
+    /// Memory for what was read.
+    pub cache_bytes: usize,
+    /// With less room than this on the disk no new mail is taken (452).
+    pub min_free_bytes: u64,
+    /// How long a body is kept that no message refers to any more.
+    pub collect_after_seconds: u64,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        StorageConfig {
+            cache_bytes: 256 * 1024 * 1024,
+            min_free_bytes: 256 * 1024 * 1024,
+            collect_after_seconds: 3_600,
+        }
+    }
+}
+
+/// Raft.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RaftConfig {
+    /// Log entries after which the log is shortened.
+    pub snapshot_after_entries: u64,
+}
+
+impl Default for RaftConfig {
+    fn default() -> Self {
+        RaftConfig { snapshot_after_entries: 50_000 }
+    }
+}
+
+/// Logs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogConfig {
+    /// What is told: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,estafette_raft=debug`.
+    pub filter: String,
+    /// One JSON object a line in place of text.
+    pub json: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { filter: "info".to_owned(), json: false }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Config::parse(&text)
+    }
+
+    /// Reads a text.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax(e.to_string()))?;
+        known::check(&table)?;
+        let config: Config =
+            table.try_into().map_err(|e: toml::de::Error| ConfigError::Value(e.to_string()))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let range = |key, ok, wanted| if ok { Ok(()) } else { Err(ConfigError::Range { key, wanted }) };
+        range("node.shards", (1..=256).contains(&self.node.shards), "1 to 256")?;
+        range("smtp.recipients_max", self.smtp.recipients_max >= 100, "100 or more (RFC 5321 §4.5.3.1.8)")?;
+        range("smtp.message_max_bytes", self.smtp.message_max_bytes >= 65_536, "65536 or more")?;
+        range("imap.line_max_bytes", self.imap.line_max_bytes >= 8_192, "8192 or more (RFC 9051 §4)")?;
+        range("imap.idle_timeout_seconds", self.imap.idle_timeout_seconds >= 1, "1 or more")?;
+        range("login.checks_at_once", self.login.checks_at_once >= 1, "1 or more")?;
+        range("login.argon2_memory_kib", (8..=4_194_304).contains(&self.login.argon2_memory_kib), "8 to 4194304")?;
+        range("login.argon2_passes", (1..=100).contains(&self.login.argon2_passes), "1 to 100")?;
+        range("queue.retry_first_seconds", self.queue.retry_first_seconds >= 1, "1 or more")?;
+        range("smtp.detail_separator", self.smtp.detail_separator.chars().count() <= 1, "one character or none")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+use super::*;
+use std::collections::BTreeSet;
+
+const EXAMPLE: &str = include_str!("../../../../deploy/estafette.example.toml");
+
+/// The example with every commented setting turned on.
+fn uncommented() -> String {
+    EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix("#") {
+            Some(rest) if !rest.starts_with(' ') => rest,
+            _ => line,
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn the_example_is_all_comments_and_the_defaults() {
+    assert_eq!(Config::parse(EXAMPLE).unwrap(), Config::default());
+    let all = Config::parse(&uncommented()).unwrap();
+    let mut expected = Config::default();
+    expected.tls.certificates = all.tls.certificates.clone();
+    assert_eq!(all.tls.certificates.len(), 1);
+    assert_eq!(all, expected);
+}
+
+#[test]
+fn the_example_names_every_setting_with_a_comment_before_it() {
+    let table: toml::Table = uncommented().parse().unwrap();
+    known::check(&table).unwrap();
+    let text = uncommented();
+    let named: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.split_once(" = ").map(|(key, _)| key))
+        .filter(|key| !key.contains(' ') && !key.starts_with('#'))
+        .collect();
+    for key in known::keys() {
+        let last = key.rsplit('.').next().unwrap().to_owned();
+        let section = text.contains(&format!("[{key}]"));
+        assert!(section || named.contains(last.as_str()), "the example does not name {key}");
+    }
+    let lines: Vec<&str> = EXAMPLE.lines().collect();
+    for (number, line) in lines.iter().enumerate() {
+        let setting = line.strip_prefix('#').is_some_and(|l| !l.starts_with(' ') && l.contains(" = "));
+        if setting {
+            let before = lines[..number].iter().rev().find(|l| l.is_empty() || l.starts_with("# "));
+            assert!(before.is_some_and(|l| l.starts_with("# ")), "no comment before line {}: {line}", number + 1);
+        }
+    }
+}
+
+#[test]
+fn unknown_keys_name_the_nearest() {
+    let said = |text: &str| Config::parse(text).unwrap_err().to_string();
+    assert_eq!(
+        said("[smtp]\nmessage_max_byte = 1"),
+        "there is no setting 'smtp.message_max_byte'; did you mean 'smtp.message_max_bytes'?"
+    );
+    assert_eq!(said("[stmp]\n"), "there is no setting 'stmp'; did you mean 'smtp'?");
+    assert_eq!(said("zzzzqqqq = 1"), "there is no setting 'zzzzqqqq'");
+    assert!(said("[node]\nshards = 0").contains("node.shards"));
+    assert!(said("[listen]\nsmtp = [\"nowhere\"]").contains("is no address to listen on"));
+    assert!(said("[node\n").contains("not valid TOML"));
+}
+
+#[test]
+fn ports_move_together_and_only_defaults() {
+    let mut config = Config::parse("[listen]\nimap = [\"127.0.0.1:7143\"]").unwrap();
+    config.listen.shift_default_ports(10_000);
+    config.listen.keep_to_loopback();
+    assert_eq!(String::from(config.listen.smtp[0]), "127.0.0.1:10025");
+    assert_eq!(String::from(config.listen.imap[0]), "127.0.0.1:7143");
+}
