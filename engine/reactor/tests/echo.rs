@@ -1,0 +1,214 @@
+//! The driver keeps the promises of `estafette_machine`, shown with a machine that echoes lines.
+#![allow(missing_docs)]
+
+use bytes::{Bytes, BytesMut};
+use estafette_machine::{Action, Actions, Machine, Now, Tls};
+use estafette_reactor::{bind, serve, tls, Gate, GateLimits, Limits, Listener, Peer, Protocol, Refusal, Service};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+/// `ask X` is answered by the service after a while; `tls` starts TLS; `idle` watches; else echo.
+#[derive(Default)]
+struct Echo {
+    asking: bool,
+    watching: bool,
+}
+
+fn say(out: &mut Actions<String>, text: &str) {
+    out.push(Action::Send(Bytes::from(format!("{text}\n"))));
+}
+
+impl Machine for Echo {
+    type Ask = String;
+    type Answer = String;
+    fn opened(&mut self, _: Now, out: &mut Actions<String>) {
+        say(out, "hello");
+        out.push(Action::Arm(Duration::from_millis(400)));
+    }
+    fn received(&mut self, _: Now, input: &mut BytesMut, out: &mut Actions<String>) {
+        assert!(!self.asking, "no input while a question is open");
+        while let Some(end) = input.iter().position(|b| *b == b'\n') {
+            let line = String::from_utf8(input.split_to(end + 1).to_vec()).unwrap();
+            match line.trim() {
+                "tls" => {
+                    input.clear();
+                    say(out, "go");
+                    out.push(Action::StartTls);
+                }
+                "idle" => self.watching = true,
+                "bye" => {
+                    say(out, "bye");
+                    out.push(Action::Close);
+                }
+                line => match line.strip_prefix("ask ") {
+                    Some(question) => {
+                        self.asking = true;
+                        out.push(Action::Ask(question.to_owned()));
+                        return;
+                    }
+                    None => say(out, line),
+                },
+            }
+        }
+    }
+    fn answered(&mut self, _: Now, answer: String, out: &mut Actions<String>) {
+        self.asking = false;
+        say(out, &answer);
+    }
+    fn secured(&mut self, _: Now, tls: Tls, out: &mut Actions<String>) {
+        say(out, &tls.version);
+    }
+    fn timed_out(&mut self, _: Now, out: &mut Actions<String>) {
+        say(out, "late");
+        out.push(Action::Close);
+    }
+    fn closed(&mut self, _: Now, out: &mut Actions<String>) {
+        say(out, "gone");
+    }
+    fn shutdown(&mut self, _: Now, out: &mut Actions<String>) {
+        say(out, "stopping");
+        out.push(Action::Close);
+    }
+    fn notified(&mut self, _: Now, out: &mut Actions<String>) {
+        self.watching = false;
+        say(out, "news");
+    }
+    fn overflowed(&mut self, _: Now, input: &mut BytesMut, out: &mut Actions<String>) {
+        input.clear();
+        say(out, "too long");
+        out.push(Action::Close);
+    }
+    fn input_limit(&self) -> usize {
+        1000
+    }
+    fn watching(&self) -> bool {
+        self.watching
+    }
+}
+
+struct Answers;
+impl Service<Echo> for Answers {
+    async fn answer(&mut self, ask: String) -> String {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        format!("answer to {ask}")
+    }
+    async fn changed(&mut self) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+struct EchoProtocol;
+impl Protocol for EchoProtocol {
+    type Machine = Echo;
+    type Service = Answers;
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+    fn open(&self, _: Peer) -> (Echo, Answers) {
+        (Echo::default(), Answers)
+    }
+    fn refusal(&self, why: Refusal) -> Bytes {
+        Bytes::from(format!("refused {}\n", why.label()))
+    }
+}
+
+struct Server {
+    address: std::net::SocketAddr,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+async fn server(sessions: usize) -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, _) = tls::self_signed(folder.path(), &["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let certificates = tls::Certificates::load(vec![files]).unwrap();
+    let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let listener =
+        Listener { socket, acceptor: Some(certificates.acceptor()), implicit_tls: false, limits: Limits::default() };
+    let gate = Gate::new(GateLimits { sessions, sessions_per_address: 100 });
+    let (stop, stopping) = watch::channel(false);
+    let task = tokio::spawn(serve(Arc::new(EchoProtocol), listener, gate, stopping));
+    Server { address, stop, task, _folder: folder }
+}
+
+async fn exchange(address: std::net::SocketAddr, send: &[u8]) -> String {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(send).await.unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn lines_questions_and_closing_keep_their_order() {
+    let server = server(10).await;
+    let got = exchange(server.address, b"a\nask 1\nb\nask 2\nc\nbye\nnever\n").await;
+    assert_eq!(got, "hello\na\nanswer to 1\nb\nanswer to 2\nc\nbye\n");
+}
+
+#[tokio::test]
+async fn a_silent_client_is_timed_out_and_a_long_line_is_cut() {
+    let server = server(10).await;
+    assert_eq!(exchange(server.address, b"").await, "hello\nlate\n");
+    assert_eq!(exchange(server.address, &[b'x'; 5000]).await, "hello\ntoo long\n");
+}
+
+#[tokio::test]
+async fn a_watching_session_is_notified() {
+    let server = server(10).await;
+    assert_eq!(exchange(server.address, b"idle\n").await, "hello\nnews\nlate\n");
+}
+
+#[tokio::test]
+async fn a_half_closed_client_gets_its_answers() {
+    let server = server(10).await;
+    let mut client = TcpStream::connect(server.address).await.unwrap();
+    client.write_all(b"ask 1\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "hello\nanswer to 1\ngone\n");
+}
+
+#[tokio::test]
+async fn what_was_sent_before_tls_is_forgotten() {
+    let server = server(10).await;
+    let tcp = TcpStream::connect(server.address).await.unwrap();
+    let mut reader = BufReader::new(tcp);
+    let mut line = String::new();
+    reader.read_line(&mut line).await.unwrap();
+    reader.get_mut().write_all(b"tls\ninjected\n").await.unwrap();
+    line.clear();
+    reader.read_line(&mut line).await.unwrap();
+    assert_eq!(line, "go\n");
+    let mut roots = rustls::RootCertStore::empty();
+    let folder = server._folder.path();
+    use rustls_pki_types::pem::PemObject;
+    roots.add(rustls_pki_types::CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut tls = connector.connect("localhost".try_into().unwrap(), reader.into_inner()).await.unwrap();
+    tls.write_all(b"inside\nbye\n").await.unwrap();
+    let mut text = String::new();
+    tls.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "TLSv1.3\ninside\nbye\n");
+}
+
+#[tokio::test]
+async fn the_gate_refuses_and_shutdown_is_told() {
+    let server = server(1).await;
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    let mut hello = [0; 6];
+    first.read_exact(&mut hello).await.unwrap();
+    assert_eq!(exchange(server.address, b"").await, "refused full\n");
+    server.stop.send(true).unwrap();
+    let mut text = String::new();
+    first.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "stopping\n");
+    server.task.await.unwrap();
+}
