@@ -7,9 +7,24 @@
 pub(crate) mod chars;
 pub mod command;
 pub mod date;
+pub mod encode;
+pub mod fault;
 pub mod fetch;
+pub mod fetch_encode;
 pub mod flag;
 pub mod mailbox;
+pub mod response;
 pub mod rope;
 pub mod search;
 pub mod sequence;
+pub mod utf7;
+
+/// How names and strings are written in both directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Plain IMAP4rev1: names in modified UTF-7, quoted strings in ASCII.
+    #[default]
+    Ascii,
+    /// After `ENABLE IMAP4rev2` or `ENABLE UTF8=ACCEPT`: names and quoted strings in UTF-8.
+    Utf8,
+}
