@@ -1,30 +1,45 @@
 //! What one node keeps on disk: rows, logs and message bodies, in one RocksDB.
 //!
 //! Knows bytes and ranges of keys, no mail. Its promises:
-//! - **One writer to the log of RocksDB that syncs**: the committer thread. It joins what waits and
-//!   syncs once for all of it ([`Store::commit`]).
+//! - **One writer that syncs**: the committer thread. It joins what waits and syncs once for all of it
+//!   ([`Store::commit`]).
 //! - [`Store::apply`] writes without a sync: what it writes can be made again from the Raft log.
-//! - After a failed sync every later write is refused ([`Error::is_fatal`]); that sync is not tried again.
-//! - A store that was damaged or cut short is refused at [`Store::open`] with words that say where.
+//! - After a failed write or sync every later write is refused ([`Error::Failed`]); that sync is not
+//!   tried again.
+//! - A store that was damaged or cut short is refused at [`Store::open`], or where it is read, with words
+//!   that say where; it is never silently shorter than what was acknowledged.
 //! - Bodies are stored once under the hash of their bytes; they are kept while a reference or a hold
 //!   names them, and a grace period longer.
 #![deny(unsafe_code)]
 
 mod batch;
 mod body;
+mod collect;
 mod committer;
+pub mod count;
+mod database;
 mod error;
 mod family;
+mod key;
+mod observe;
+mod open;
+mod options;
+mod overlay;
 mod read;
+mod space;
 mod store;
 mod transaction;
+mod verify;
 mod watermark;
 
 pub use batch::Batch;
-pub use body::{Body, BodyHash, CHUNK_BYTES};
+pub use body::{Body, BodyHash, CHUNK_BYTES, SCOPE_LIMIT};
+pub use collect::Collected;
 pub use error::Error;
 pub use family::Family;
+pub use key::{Key, prefix_range, successor};
+pub use open::FORMAT;
 pub use read::{Direction, Pinned, Read, Row, Scan};
-pub use store::{Health, Settings, Store, View};
-pub use transaction::Transaction;
-pub use watermark::Mark;
+pub use store::{Behind, Health, Settings, Store, View};
+pub use transaction::{Savepoint, Transaction};
+pub use watermark::{MARKS_MAX, Mark};

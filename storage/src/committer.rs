@@ -1,0 +1,332 @@
+//! The one thread that syncs: it joins what waits, syncs once for all of it, notes the watermark, and
+//! only then tells those who wait.
+//!
+//! Invariants: batches become durable in the order in which they came; nobody is told before the
+//! watermark is written; after the first failure nothing is written any more.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rocksdb::WriteBatch;
+
+use crate::batch::Batch;
+use crate::body::{self, BodyHash};
+use crate::collect::{self, Collected};
+use crate::database::Database;
+use crate::error::Error;
+use crate::space::Space;
+use crate::store::now_ms;
+use crate::watermark::{MARKS_MAX, Mark, Watermark, WatermarkFile};
+
+/// Most bytes that wait; a commit that finds more waits for room.
+const QUEUE_BYTES: usize = 256 * 1024 * 1024;
+/// Most commits that wait.
+const QUEUE_COMMITS: usize = 16 * 1024;
+/// A write joins no more bytes than this (one larger commit goes alone).
+const JOIN_BYTES: usize = 16 * 1024 * 1024;
+/// A write joins no more commits than this.
+const JOIN_COMMITS: usize = 1024;
+/// How long the watermark may stay unsynced.
+const WATERMARK_SYNC: Duration = Duration::from_secs(1);
+
+/// Key of the store's own row with the number of the last commit.
+pub(crate) const COMMIT_KEY: [u8; 1] = [0x01];
+
+type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+struct Commit {
+    batch: Batch,
+    marks: Vec<Mark>,
+    done: Done,
+    bytes: usize,
+}
+
+struct Round {
+    until_ms: u64,
+    limit: usize,
+    reply: mpsc::Sender<Result<Collected, Error>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    commits: VecDeque<Commit>,
+    rounds: VecDeque<Round>,
+    bytes: usize,
+    closed: bool,
+}
+
+/// What the committer shares with the store.
+pub(crate) struct Shared {
+    pub(crate) database: Arc<Database>,
+    pub(crate) space: Space,
+    pub(crate) marks: Mutex<Vec<Mark>>,
+    /// Free bytes under which batches with bodies are refused.
+    pub(crate) refuse_bytes: u64,
+    failed: OnceLock<Arc<str>>,
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    emptied: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn new(database: Arc<Database>, space: Space, marks: Vec<Mark>, refuse_bytes: u64) -> Shared {
+        Shared {
+            database,
+            space,
+            marks: Mutex::new(marks),
+            refuse_bytes,
+            failed: OnceLock::new(),
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+        }
+    }
+
+    /// The error of every write after the first that failed.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match self.failed.get() {
+            Some(reason) => Err(Error::Failed { reason: Arc::clone(reason) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that a write failed; gives the error to tell.
+    pub(crate) fn fail(&self, error: &Error) -> Error {
+        let reason: Arc<str> = error.to_string().into();
+        if self.failed.set(Arc::clone(&reason)).is_ok() {
+            tracing::error!(%reason, "a write failed, the store takes no more writes");
+            metrics::gauge!("estafette_storage_failed").set(1.0);
+        }
+        Error::Failed { reason }
+    }
+
+    /// Writes without a sync.
+    pub(crate) fn write_unsynced(&self, batch: WriteBatch) -> Result<(), Error> {
+        self.check()?;
+        self.database.write(batch, false).map_err(|error| self.fail(&error.into()))
+    }
+
+    pub(crate) fn submit(&self, batch: Batch, marks: Vec<Mark>, done: Done) {
+        let bytes = batch.len_bytes();
+        let mut queue = self.queue.lock();
+        while !queue.closed
+            && !queue.commits.is_empty()
+            && (queue.bytes + bytes > QUEUE_BYTES || queue.commits.len() >= QUEUE_COMMITS)
+        {
+            self.emptied.wait(&mut queue);
+        }
+        if queue.closed {
+            drop(queue);
+            return done(Err(Error::Closed));
+        }
+        queue.bytes += bytes;
+        queue.commits.push_back(Commit { batch, marks, done, bytes });
+        drop(queue);
+        self.filled.notify_one();
+    }
+
+    pub(crate) fn collect(&self, until_ms: u64, limit: usize) -> Result<Collected, Error> {
+        let (reply, answer) = mpsc::channel();
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(Error::Closed);
+        }
+        queue.rounds.push_back(Round { until_ms, limit, reply });
+        drop(queue);
+        self.filled.notify_one();
+        answer.recv().unwrap_or(Err(Error::Closed))
+    }
+
+    /// No more is taken; what waits is still written.
+    pub(crate) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.filled.notify_all();
+        self.emptied.notify_all();
+    }
+}
+
+/// What the thread does next.
+enum Work {
+    Commits(Vec<Commit>),
+    Round(Round),
+    Idle,
+    End,
+}
+
+/// The state of the thread.
+pub(crate) struct Committer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) file: WatermarkFile,
+    pub(crate) watermark: Watermark,
+    /// When the watermark was first written since its last sync.
+    pub(crate) unsynced_since: Option<Instant>,
+}
+
+impl Committer {
+    /// The thread's life.
+    pub(crate) fn run(mut self) {
+        loop {
+            match self.next() {
+                Work::Commits(commits) => self.commit(commits),
+                Work::Round(round) => {
+                    let done = self.collect(&round);
+                    // Whoever asked may have gone.
+                    let _ = round.reply.send(done);
+                }
+                Work::Idle => {}
+                Work::End => break,
+            }
+            if self.unsynced_since.is_some_and(|since| since.elapsed() >= WATERMARK_SYNC) {
+                self.sync_watermark();
+            }
+        }
+        self.sync_watermark();
+    }
+
+    fn next(&self) -> Work {
+        let mut queue = self.shared.queue.lock();
+        while queue.commits.is_empty() && queue.rounds.is_empty() {
+            if queue.closed {
+                return Work::End;
+            }
+            match self.unsynced_since {
+                None => self.shared.filled.wait(&mut queue),
+                Some(since) => {
+                    let left = WATERMARK_SYNC.saturating_sub(since.elapsed());
+                    if self.shared.filled.wait_for(&mut queue, left).timed_out() {
+                        return Work::Idle;
+                    }
+                }
+            }
+        }
+        if let Some(round) = queue.rounds.pop_front() {
+            return Work::Round(round);
+        }
+        let mut joined = Vec::new();
+        let mut bytes = 0;
+        while let Some(commit) =
+            queue.commits.pop_front_if(|c| joined.is_empty() || bytes + c.bytes <= JOIN_BYTES)
+        {
+            bytes += commit.bytes;
+            queue.bytes -= commit.bytes;
+            joined.push(commit);
+            if joined.len() == JOIN_COMMITS {
+                break;
+            }
+        }
+        drop(queue);
+        self.shared.emptied.notify_all();
+        Work::Commits(joined)
+    }
+
+    fn commit(&mut self, commits: Vec<Commit>) {
+        let (commits, refused): (Vec<_>, Vec<_>) = match self.full() {
+            Some(_) => commits.into_iter().partition(|commit| !commit.batch.brings_bodies()),
+            None => (commits, Vec::new()),
+        };
+        if let Some(error) = self.full().filter(|_| !refused.is_empty()) {
+            tell(refused, &Err(error));
+        }
+        if commits.is_empty() {
+            return;
+        }
+        let result = self.write(&commits);
+        tell(commits, &result);
+    }
+
+    fn full(&self) -> Option<Error> {
+        let free_bytes = self.shared.space.free_bytes();
+        let needed_bytes = self.shared.refuse_bytes;
+        (free_bytes < needed_bytes).then_some(Error::Full { free_bytes, needed_bytes })
+    }
+
+    fn write(&mut self, commits: &[Commit]) -> Result<(), Error> {
+        self.shared.check()?;
+        let next = self.joined(commits)?;
+        let mut out = WriteBatch::default();
+        self.fill(commits, &mut out)?;
+        out.put_cf(self.shared.database.own(), COMMIT_KEY, body::encode_u64(next.commit));
+        let bytes = out.size_in_bytes();
+        let start = Instant::now();
+        sync(&self.shared.database, out).map_err(|error| self.shared.fail(&error))?;
+        metrics::histogram!("estafette_storage_sync_seconds").record(start.elapsed().as_secs_f64());
+        metrics::histogram!("estafette_storage_sync_batch_size").record(commits.len() as f64);
+        metrics::counter!("estafette_storage_sync_total").increment(1);
+        metrics::counter!("estafette_storage_sync_bytes_total").increment(bytes as u64);
+        self.file.write(&next).map_err(|error| self.shared.fail(&error))?;
+        self.unsynced_since.get_or_insert(start);
+        self.watermark = next;
+        *self.shared.marks.lock() = self.watermark.marks.values().copied().collect();
+        Ok(())
+    }
+
+    /// The watermark after these commits.
+    fn joined(&self, commits: &[Commit]) -> Result<Watermark, Error> {
+        let mut next = self.watermark.clone();
+        next.commit += 1;
+        for mark in commits.iter().flat_map(|commit| &commit.marks) {
+            next.marks.insert(mark.group, *mark);
+        }
+        if next.marks.len() > MARKS_MAX {
+            return Err(Error::Invalid { reason: "more groups than the watermark has room for" });
+        }
+        Ok(next)
+    }
+
+    fn fill(&self, commits: &[Commit], out: &mut WriteBatch) -> Result<(), Error> {
+        let database = &self.shared.database;
+        let mut written: Vec<BodyHash> = Vec::new();
+        for new in commits.iter().flat_map(|commit| &commit.batch.bodies) {
+            if written.contains(&new.hash) || body::stored_len(database, &new.hash)?.is_some() {
+                continue;
+            }
+            body::write(database, out, &new.hash, &new.pieces)?;
+            written.push(new.hash);
+        }
+        let now_ms = now_ms();
+        for commit in commits {
+            commit.batch.write_rows(database, out)?;
+            for hash in &commit.batch.loosened {
+                collect::write_candidate(database, out, hash, now_ms);
+            }
+        }
+        Ok(())
+    }
+
+    fn collect(&self, round: &Round) -> Result<Collected, Error> {
+        self.shared.check()?;
+        let mut out = WriteBatch::default();
+        let done = collect::round(&self.shared.database, round.until_ms, round.limit, &mut out)?;
+        if !out.is_empty() {
+            self.shared.write_unsynced(out)?;
+        }
+        Ok(done)
+    }
+
+    fn sync_watermark(&mut self) {
+        if self.unsynced_since.take().is_some()
+            && let Err(error) = self.file.sync()
+        {
+            self.shared.fail(&error);
+        }
+    }
+}
+
+/// The write that makes durable.
+fn sync(database: &Database, batch: WriteBatch) -> Result<(), Error> {
+    fail::fail_point!("storage::sync", |_| Err(Error::Database { reason: "failpoint".into() }));
+    database.write(batch, true).map_err(Error::from)
+}
+
+fn tell(commits: Vec<Commit>, result: &Result<(), Error>) {
+    for commit in commits {
+        let result = result.clone();
+        if catch_unwind(AssertUnwindSafe(|| (commit.done)(result))).is_err() {
+            tracing::error!("a callback of a commit panicked");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! RocksDB itself: opened with our options, its families by name.
+//!
+//! Nothing here knows of commits, bodies or transactions.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, WriteBatch, WriteOptions};
+use self_cell::self_cell;
+
+use crate::error::Error;
+use crate::family::Family;
+use crate::options;
+
+/// The open database and the lock of its folder; the lock goes after the database.
+pub(crate) struct Opened {
+    pub(crate) db: DB,
+    _lock: Arc<File>,
+}
+
+/// Handles of the families, in the order of [`Family::ALL`], and of the store's own rows.
+pub(crate) struct Handles<'a> {
+    families: [Option<&'a ColumnFamily>; Family::ALL.len()],
+    own: &'a ColumnFamily,
+}
+
+self_cell!(
+    pub(crate) struct Database {
+        owner: Opened,
+        #[covariant]
+        dependent: Handles,
+    }
+);
+
+impl Database {
+    /// Opens or creates the database in `dir`.
+    pub(crate) fn open_at(
+        dir: &Path,
+        lock: Arc<File>,
+        tuning: &options::Tuning<'_>,
+    ) -> Result<Database, Error> {
+        let database = tuning.database();
+        let db =
+            DB::open_cf_descriptors(&database, dir, descriptors(tuning)).map_err(|e| open_error(dir, e))?;
+        Database::with_handles(db, lock)
+    }
+
+    /// Opens the database without changing anything on disk.
+    pub(crate) fn look_at(
+        dir: &Path,
+        lock: Arc<File>,
+        tuning: &options::Tuning<'_>,
+    ) -> Result<Database, Error> {
+        let database = tuning.database();
+        let db = DB::open_cf_descriptors_read_only(&database, dir, descriptors(tuning), false)
+            .map_err(|e| open_error(dir, e))?;
+        Database::with_handles(db, lock)
+    }
+
+    fn with_handles(db: DB, lock: Arc<File>) -> Result<Database, Error> {
+        Database::try_new(Opened { db, _lock: lock }, |opened| {
+            let missing = |name: &str| Error::damaged("database", format!("column family {name} is missing"));
+            let own = opened.db.cf_handle(OWN).ok_or_else(|| missing(OWN))?;
+            let mut families = [None; Family::ALL.len()];
+            for (place, family) in families.iter_mut().zip(Family::ALL) {
+                *place = Some(opened.db.cf_handle(family.name()).ok_or_else(|| missing(family.name()))?);
+            }
+            Ok(Handles { families, own })
+        })
+    }
+
+    pub(crate) fn db(&self) -> &DB {
+        &self.borrow_owner().db
+    }
+
+    pub(crate) fn handle(&self, family: Family) -> &ColumnFamily {
+        let handles = self.borrow_dependent();
+        // Every place is filled by `with_handles`; the fallback only spares a panic.
+        handles.families.get(family.index()).copied().flatten().unwrap_or(handles.own)
+    }
+
+    /// The store's own rows: the number of the last commit, candidates for collection.
+    pub(crate) fn own(&self) -> &ColumnFamily {
+        self.borrow_dependent().own
+    }
+
+    pub(crate) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), rocksdb::Error> {
+        let mut how = WriteOptions::default();
+        how.set_sync(sync);
+        self.db().write_opt(batch, &how)
+    }
+}
+
+/// RocksDB's default family, which must exist in any case.
+const OWN: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
+
+fn descriptors(tuning: &options::Tuning<'_>) -> Vec<ColumnFamilyDescriptor> {
+    let own = ColumnFamilyDescriptor::new(OWN, tuning.family(None));
+    let families =
+        Family::ALL.into_iter().map(|f| ColumnFamilyDescriptor::new(f.name(), tuning.family(Some(f))));
+    std::iter::once(own).chain(families).collect()
+}
+
+fn open_error(dir: &Path, error: rocksdb::Error) -> Error {
+    let text = error.to_string();
+    if text.contains("lock file") || text.contains("lock hold") || text.contains("/LOCK:") {
+        return Error::Locked { dir: dir.to_owned() };
+    }
+    match Error::from(error) {
+        Error::Damaged { reason, .. } => Error::damaged(dir.display().to_string(), reason),
+        other => other,
+    }
+}

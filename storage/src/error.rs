@@ -1,0 +1,109 @@
+//! What can go wrong, and who has to act.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An error of the store. Cheap to clone: one failed sync is told to everyone who waited for it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The disk is nearly full, new bodies are refused. Passing; deletes still go through.
+    #[error("the disk is nearly full: {free_bytes} bytes are free, {needed_bytes} must stay free")]
+    Full {
+        /// Bytes free now.
+        free_bytes: u64,
+        /// Bytes under which new bodies are refused.
+        needed_bytes: u64,
+    },
+    /// A write or a sync failed earlier. Fatal: no write is taken until the program is started again.
+    #[error("the store takes no more writes: {reason}")]
+    Failed {
+        /// What failed first.
+        reason: Arc<str>,
+    },
+    /// What is on disk does not fit its checksums or itself. Fatal.
+    #[error("damaged data in {place}: {reason}")]
+    Damaged {
+        /// File, folder or row.
+        place: Arc<str>,
+        /// What was seen.
+        reason: Arc<str>,
+    },
+    /// The data on disk ends before the last write that was acknowledged. Fatal for a node on its own.
+    #[error(
+        "the store in {dir} is behind: it ends at commit {found}, but commit {expected} was acknowledged; \
+         its write-ahead log was cut short or damaged. Nothing was changed. Restore a backup, or let the node \
+         catch up from its cluster"
+    )]
+    Behind {
+        /// The data folder.
+        dir: PathBuf,
+        /// Number of the last acknowledged commit.
+        expected: u64,
+        /// Number of the last commit found.
+        found: u64,
+    },
+    /// Another process has the folder open.
+    #[error("the data folder {dir} is in use by another process")]
+    Locked {
+        /// The data folder.
+        dir: PathBuf,
+    },
+    /// The folder was written by a newer program.
+    #[error("the data folder {dir} has format {found}; this program knows formats up to {known}")]
+    NewerFormat {
+        /// The data folder.
+        dir: PathBuf,
+        /// Format of the folder.
+        found: u32,
+        /// Newest format that this program knows.
+        known: u32,
+    },
+    /// A file of the folder cannot be read or written. Fatal.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: Arc<std::io::Error>,
+    },
+    /// RocksDB refused for another reason. Fatal.
+    #[error("database: {reason}")]
+    Database {
+        /// RocksDB's words.
+        reason: Arc<str>,
+    },
+    /// A batch cannot be taken as it is. The caller's fault.
+    #[error("invalid batch: {reason}")]
+    Invalid {
+        /// Why.
+        reason: &'static str,
+    },
+    /// The store is being closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl Error {
+    /// True if trying again later cannot help without someone who looks after the node.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        !matches!(self, Error::Full { .. } | Error::Invalid { .. } | Error::Closed)
+    }
+
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Error {
+        Error::Io { path: path.to_owned(), source: Arc::new(source) }
+    }
+
+    pub(crate) fn damaged(place: impl Into<Arc<str>>, reason: impl Into<Arc<str>>) -> Error {
+        Error::Damaged { place: place.into(), reason: reason.into() }
+    }
+}
+
+impl From<rocksdb::Error> for Error {
+    fn from(error: rocksdb::Error) -> Error {
+        let corrupt = error.kind() == rocksdb::ErrorKind::Corruption;
+        let reason: Arc<str> = error.into_string().into();
+        if corrupt { Error::Damaged { place: "database".into(), reason } } else { Error::Database { reason } }
+    }
+}

@@ -1,0 +1,1 @@
+//! What RocksDB says of itself, as gauges.
