@@ -1,1 +1,35 @@
-//! (placeholder)
+//! What nodes agree on: groups with one log and one machine each, all in the node's one store.
+//!
+//! Duty: a proposal is answered once it is durable and applied; every replica applies the same commands in the same
+//! order with the same time and seeds. openraft is used here alone, and none of its types leave this crate.
+//!
+//! - **One write, one sync**: an entry and the bodies that it names go into the store in one batch ([`Proposal`]).
+//! - Applying is not synced: rows and the record of how far they got lie in one write, and the log replays the rest.
+//! - A node whose log or vote is behind what it had acknowledged does not start ([`Node::start`]).
+//!
+//! Must not: know mail, or anything else of what machines keep in their rows.
+#![forbid(unsafe_code)]
+
+mod codec;
+mod error;
+mod gauges;
+mod group;
+mod id;
+mod keys;
+mod log;
+mod machine;
+mod network;
+mod node;
+mod proposer;
+mod settings;
+mod snapshot;
+mod state;
+mod tail;
+mod types;
+
+pub use error::{Class, Error, SnapshotError};
+pub use group::{Checksum, Group, Status};
+pub use id::{GroupId, NodeId};
+pub use machine::{Context, Machine, MachineError, NewBody, Proposal};
+pub use node::Node;
+pub use settings::Settings;

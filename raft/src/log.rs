@@ -1,0 +1,391 @@
+//! The log of one group in the shared store.
+//!
+//! Duty: entries, vote and bodies become durable through the committer, each write with the group's mark. Writes of a
+//! group reach the committer in the order in which openraft makes them, and it keeps that order.
+//! An append does not wait for its sync: the entry is readable from the [`Tail`] at once, and openraft is called back
+//! from the committer thread.
+//! Must not: apply anything, or write past a failed commit (the store refuses that).
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, Range, RangeBounds};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use estafette_storage::{Batch, Direction, Family, Mark, Read, Store};
+use futures_util::Stream;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::codec;
+use crate::error::{Error, Fault};
+use crate::gauges::Gauges;
+use crate::keys::{self, Meta};
+use crate::settings::{READ_BYTES, READ_ENTRIES};
+use crate::tail::{Slim, Tail};
+use crate::types::{Entry, Joined, LogId, Payload, Types, Vote};
+use crate::{GroupId, Settings};
+
+/// What all who read or write the log of a group share.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) group: GroupId,
+    pub(crate) fault: Fault,
+    pub(crate) gauges: Gauges,
+    pub(crate) compaction: Compaction,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tail: Tail,
+    vote: Option<Vote>,
+}
+
+/// Counts what was appended since the log was last compacted, and wakes who does it.
+pub(crate) struct Compaction {
+    max_entries: u64,
+    max_bytes: u64,
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    pub(crate) due: Notify,
+}
+
+impl Compaction {
+    fn count(&self, entries: u64, bytes: u64) {
+        let entries = self.entries.fetch_add(entries, Ordering::Relaxed).saturating_add(entries);
+        let bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if entries >= self.max_entries || bytes >= self.max_bytes {
+            self.entries.store(0, Ordering::Relaxed);
+            self.bytes.store(0, Ordering::Relaxed);
+            self.due.notify_one();
+        }
+    }
+}
+
+/// The log as openraft's core writes it.
+pub(crate) struct LogStore {
+    shared: Arc<Shared>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+}
+
+/// The log as it is read, by any number of tasks.
+#[derive(Clone)]
+pub(crate) struct LogReader(Arc<Shared>);
+
+/// The ends of a log as they are found on disk.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) vote: Option<Vote>,
+    pub(crate) purged: Option<LogId>,
+    pub(crate) last: Option<LogId>,
+}
+
+impl Found {
+    /// Reads the ends of a group's log. A log whose entries were all purged ends where it was purged.
+    pub(crate) fn read(store: &Store, group: GroupId) -> Result<Self, Error> {
+        let undecodable = |index| move |_| Error::Undecodable { group, index };
+        let row = |what| store.read(Family::RaftMeta, &keys::meta(group, what));
+        let vote = row(Meta::Vote)?.map(|row| codec::decode_vote(&row)).transpose().map_err(undecodable(None))?;
+        let purged = row(Meta::Purged)?.map(|row| codec::decode_log_id(&row)).transpose().map_err(undecodable(None))?;
+        let next = purged.map_or(0, |id| id.index.saturating_add(1));
+        let end = |direction| -> Result<Option<LogId>, Error> {
+            let Some(row) = store.scan(Family::RaftLog, keys::entries(group, next, None), direction)?.next() else {
+                return Ok(None);
+            };
+            let row = row?;
+            let index = keys::index(&row.key).ok_or(Error::Undecodable { group, index: None })?;
+            codec::decode_entry_id(index, &row.value).map(Some).map_err(undecodable(Some(index)))
+        };
+        if let Some(first) = end(Direction::Forward)?
+            && first.index != next
+        {
+            return Err(Error::Hole { group, index: next });
+        }
+        Ok(Self { vote, purged, last: end(Direction::Backward)?.or(purged) })
+    }
+}
+
+impl Shared {
+    /// The log of a group, and the part of it that openraft's core owns.
+    pub(crate) fn open(store: &Store, group: GroupId, settings: &Settings) -> Result<(Arc<Self>, LogStore), Error> {
+        let found = Found::read(store, group)?;
+        let kept = found.last.map_or(0, |id| id.index) - found.purged.map_or(0, |id| id.index);
+        let shared = Arc::new(Self {
+            store: store.clone(),
+            group,
+            fault: Fault::default(),
+            gauges: Gauges::new(group),
+            compaction: Compaction {
+                max_entries: settings.compact_entries.max(1),
+                max_bytes: settings.compact_bytes.max(1),
+                entries: AtomicU64::new(kept.saturating_sub(settings.keep_entries)),
+                bytes: AtomicU64::new(0),
+                due: Notify::new(),
+            },
+            state: Mutex::new(State { tail: Tail::default(), vote: found.vote }),
+        });
+        let log = LogStore { shared: Arc::clone(&shared), purged: found.purged, last: found.last };
+        Ok((shared, log))
+    }
+
+    /// All entries up to `index` are applied.
+    pub(crate) fn applied(&self, index: u64) {
+        self.state.lock().tail.applied(index);
+    }
+
+    pub(crate) fn raise(&self, error: impl Into<Error>) -> io::Error {
+        self.fault.raise(error.into())
+    }
+
+    /// Entries of `range`, from the store as far as they have left the tail. Stops after `limit` bytes from the store,
+    /// but not before the first entry.
+    fn entries(&self, range: &Range<u64>, limit: usize) -> Result<Vec<Entry>, Error> {
+        let (first, in_memory) = {
+            let state = self.state.lock();
+            (state.tail.first(), state.tail.read(range))
+        };
+        let until = first.map_or(range.end, |first| first.min(range.end));
+        if range.start >= until {
+            return Ok(in_memory);
+        }
+        let mut entries = Vec::new();
+        let mut bytes = 0_usize;
+        let keys = keys::entries(self.group, range.start, Some(until));
+        for row in self.store.scan(Family::RaftLog, keys, Direction::Forward)? {
+            let row = row?;
+            let index = keys::index(&row.key).unwrap_or_default();
+            let expected = entries.last().map(|entry: &Entry| entry.log_id.index.saturating_add(1));
+            if let Some(expected) = expected.filter(|expected| *expected != index) {
+                return Err(Error::Hole { group: self.group, index: expected });
+            }
+            let undecodable = |_| Error::Undecodable { group: self.group, index: Some(index) };
+            entries.push(codec::decode_entry(index, &row.value).map_err(undecodable)?);
+            bytes = bytes.saturating_add(row.value.len());
+            if bytes >= limit {
+                return Ok(entries);
+            }
+        }
+        let next = entries.last().map(|entry| entry.log_id.index.saturating_add(1));
+        if let (Some(next), Some(after)) = (next, in_memory.first())
+            && next != after.log_id.index
+        {
+            return Err(Error::Hole { group: self.group, index: next });
+        }
+        entries.extend(in_memory);
+        Ok(entries)
+    }
+}
+
+impl LogStore {
+    /// What the watermark will say once everything handed to the committer so far is durable.
+    fn mark(&self) -> Mark {
+        let vote = self.shared.state.lock().vote.unwrap_or_default();
+        Mark {
+            group: self.shared.group.0,
+            term: vote.leader_id.term,
+            voted_for: vote.leader_id.node_id,
+            voted_committed: vote.committed,
+            last_index: self.last.map_or(0, |id| id.index),
+        }
+    }
+
+    /// Hands a batch to the committer and waits until it is durable.
+    async fn commit(&self, batch: Batch) -> io::Result<()> {
+        let (done, wait) = oneshot::channel();
+        self.shared.store.commit(batch, vec![self.mark()], move |result| {
+            // Nobody waits any more if openraft was shut down.
+            let _ = done.send(result);
+        });
+        let result = wait.await.unwrap_or(Err(estafette_storage::Error::Closed));
+        result.map_err(|error| self.shared.raise(error))
+    }
+
+    /// Puts an entry and its bodies into the batch and the tail.
+    fn add(&self, batch: &mut Batch, tail: &mut Tail, entry: Entry) -> u64 {
+        let key = keys::entry(self.shared.group, entry.log_id.index);
+        let row = codec::encode_entry(&entry);
+        batch.put(Family::RaftLog, key, &row);
+        let log_id = entry.log_id;
+        let payload = match entry.payload {
+            Payload::Blank => Slim::Blank,
+            Payload::Membership(membership) => Slim::Membership(membership),
+            Payload::Normal(Joined { commands, bodies }) => {
+                for body in &bodies {
+                    batch.put_body(body.hash, &body.chunks);
+                }
+                for hash in commands.bodies() {
+                    batch.hold_body(hash, &key);
+                }
+                Slim::Commands(commands)
+            }
+        };
+        tail.push(log_id, payload);
+        row.len() as u64
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = LogReader;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        Ok(LogState { last_purged_log_id: self.purged, last_log_id: self.last })
+    }
+
+    async fn get_log_reader(&mut self) -> LogReader {
+        LogReader(Arc::clone(&self.shared))
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.shared.state.lock().vote = Some(*vote);
+        let mut batch = Batch::new();
+        batch.put(Family::RaftMeta, keys::meta(self.shared.group, Meta::Vote), codec::encode_vote(vote));
+        self.commit(batch).await
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut batch = Batch::new();
+        let (mut count, mut bytes) = (0_u64, 0_u64);
+        {
+            let mut state = self.shared.state.lock();
+            for entry in entries {
+                self.last = Some(entry.log_id);
+                count += 1;
+                bytes += self.add(&mut batch, &mut state.tail, entry);
+            }
+        }
+        let index = self.last.map_or(0, |id| id.index);
+        let shared = Arc::clone(&self.shared);
+        let started = std::time::Instant::now();
+        self.shared.store.commit(batch, vec![self.mark()], move |result| match result {
+            Ok(()) => {
+                shared.state.lock().tail.written(index);
+                shared.gauges.committed(count, bytes, started.elapsed());
+                shared.compaction.count(count, bytes);
+                callback.io_completed(Ok(()));
+            }
+            Err(error) => callback.io_completed(Err(shared.raise(error))),
+        });
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
+        let from = last_log_id.map_or(0, |id| id.index.saturating_add(1));
+        let mut batch = Batch::new();
+        let mut next = from;
+        let end = self.last.map_or(0, |id| id.index.saturating_add(1));
+        while next < end {
+            let entries = self.shared.entries(&(next..end), READ_BYTES).map_err(|error| self.shared.raise(error))?;
+            for entry in &entries {
+                if let Payload::Normal(joined) = &entry.payload {
+                    let holder = keys::entry(self.shared.group, entry.log_id.index);
+                    joined.commands.bodies().into_iter().for_each(|hash| batch.release_body(hash, &holder));
+                }
+            }
+            let Some(last) = entries.last() else { break };
+            next = last.log_id.index.saturating_add(1);
+        }
+        batch.delete_range(Family::RaftLog, keys::entries(self.shared.group, from, None));
+        self.shared.state.lock().tail.cut(last_log_id.map(|id| id.index));
+        self.last = last_log_id;
+        self.commit(batch).await
+    }
+
+    /// Does not wait: the rows that make the entries needless lie before this in the same write-ahead log.
+    async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
+        let group = self.shared.group;
+        let from = self.purged.map_or(0, |id| id.index);
+        let mut batch = Batch::new();
+        batch.put(Family::RaftMeta, keys::meta(group, Meta::Purged), codec::encode_log_id(&log_id));
+        batch.delete_range(Family::RaftLog, keys::entries(group, from, Some(log_id.index.saturating_add(1))));
+        self.purged = Some(log_id);
+        self.last = self.last.max(Some(log_id));
+        let shared = Arc::clone(&self.shared);
+        self.shared.store.commit(batch, vec![self.mark()], move |result| {
+            if let Err(error) = result {
+                shared.fault.raise(error.into());
+            }
+        });
+        Ok(())
+    }
+}
+
+impl RaftLogReader<Types> for LogReader {
+    async fn try_get_log_entries<R>(&mut self, range: R) -> io::Result<Vec<Entry>>
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        self.0.entries(&bounds(&range), usize::MAX).map_err(|error| self.0.raise(error))
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let end = end.min(start.saturating_add(READ_ENTRIES));
+        self.0.entries(&(start..end), READ_BYTES).map_err(|error| self.0.raise(error))
+    }
+
+    /// Entries for the machine: a long log is read piece by piece.
+    async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let pieces = Pieces { log: Arc::clone(&self.0), left: bounds(&range), ready: Vec::new().into_iter() };
+        futures_util::stream::unfold(pieces, |mut pieces| async move { pieces.next().map(|item| (item, pieces)) })
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.0.state.lock().vote)
+    }
+}
+
+/// A range of entries that is read as it is used.
+struct Pieces {
+    log: Arc<Shared>,
+    left: Range<u64>,
+    ready: std::vec::IntoIter<Entry>,
+}
+
+impl Pieces {
+    fn next(&mut self) -> Option<io::Result<Entry>> {
+        if self.ready.len() == 0 && !self.left.is_empty() {
+            let piece = self.left.start..self.left.end.min(self.left.start.saturating_add(READ_ENTRIES));
+            match self.log.entries(&piece, READ_BYTES) {
+                Ok(entries) => {
+                    let hole = entries.first().is_none_or(|entry| entry.log_id.index != piece.start);
+                    if hole {
+                        self.left = 0..0;
+                        let error = Error::Hole { group: self.log.group, index: piece.start };
+                        return Some(Err(self.log.raise(error)));
+                    }
+                    self.left.start = self.left.start.saturating_add(entries.len() as u64);
+                    self.ready = entries.into_iter();
+                }
+                Err(error) => {
+                    self.left = 0..0;
+                    return Some(Err(self.log.raise(error)));
+                }
+            }
+        }
+        self.ready.next().map(Ok)
+    }
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> Range<u64> {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    start..end
+}

@@ -1,0 +1,156 @@
+//! Joins what waits while an append is under way into one entry, so that throughput does not hang on the sync.
+//!
+//! One task for each group. Bounded: by commands and bytes in an entry, entries under way, and proposals in the queue.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use estafette_storage::BodyHash;
+use openraft::error::ClientWriteError;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::error::Error;
+use crate::log::Shared;
+use crate::types::{Callback, Command, Commands, Joined, Outcome, Payload, Raft};
+use crate::{GroupId, NewBody, NodeId, Proposal, Settings};
+
+/// A proposal and who waits for it.
+pub(crate) struct Waiting {
+    pub(crate) proposal: Proposal,
+    pub(crate) since: Instant,
+    pub(crate) answer: oneshot::Sender<Result<Bytes, Error>>,
+}
+
+/// See the head of this module.
+pub(crate) struct Proposer {
+    raft: Raft,
+    shared: Arc<Shared>,
+    queue: mpsc::Receiver<Waiting>,
+    /// Taken from the queue, but it did not fit into the entry before.
+    next: Option<Waiting>,
+    slots: Arc<Semaphore>,
+    max_commands: usize,
+    max_bytes: usize,
+    last_time_ms: u64,
+}
+
+impl Proposer {
+    pub(crate) fn new(raft: Raft, shared: Arc<Shared>, queue: mpsc::Receiver<Waiting>, settings: &Settings) -> Self {
+        Self {
+            raft,
+            shared,
+            queue,
+            next: None,
+            slots: Arc::new(Semaphore::new(settings.entries_in_flight.max(1))),
+            max_commands: settings.max_entry_commands.max(1),
+            max_bytes: settings.max_entry_bytes,
+            last_time_ms: 0,
+        }
+    }
+
+    /// Runs until all senders are gone or the group stops. Who still waits then learns it by the loss of the channel.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let first = match self.next.take() {
+                Some(first) => first,
+                None => match self.queue.recv().await {
+                    Some(first) => first,
+                    None => return,
+                },
+            };
+            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
+            // Those who were answered together come back together: let them into the queue first.
+            tokio::task::yield_now().await;
+            let together = self.gather(first);
+            let (joined, waiting) = self.join(together);
+            let group = self.shared.group;
+            let shared = Arc::clone(&self.shared);
+            let done = Box::new(move |outcome| answer(group, &shared, waiting, outcome));
+            let callback = Callback { slot: Some(slot), done };
+            if self.raft.client_write_ff(Payload::Normal(joined), Some(callback)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What waits now, as far as it fits into one entry.
+    fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
+        let mut bytes = first.proposal.bytes();
+        let mut together = vec![first];
+        while together.len() < self.max_commands && bytes < self.max_bytes {
+            let Ok(another) = self.queue.try_recv() else { break };
+            bytes = bytes.saturating_add(another.proposal.bytes());
+            if bytes > self.max_bytes {
+                self.next = Some(another);
+                break;
+            }
+            together.push(another);
+        }
+        together
+    }
+
+    fn join(&mut self, together: Vec<Waiting>) -> (Joined, Vec<(Instant, oneshot::Sender<Result<Bytes, Error>>)>) {
+        self.shared.gauges.proposals.increment(together.len() as u64);
+        #[allow(clippy::cast_precision_loss)] // At most some hundreds.
+        self.shared.gauges.entry_commands.record(together.len() as f64);
+        let mut list = Vec::with_capacity(together.len());
+        let mut waiting = Vec::with_capacity(together.len());
+        let mut bodies: Vec<NewBody> = Vec::new();
+        for one in together {
+            let hashes: Vec<BodyHash> = one.proposal.bodies.iter().map(|body| body.hash).collect();
+            list.push(Command { payload: one.proposal.command, bodies: hashes });
+            bodies.extend(one.proposal.bodies);
+            waiting.push((one.since, one.answer));
+        }
+        if bodies.len() > 1 {
+            bodies.sort_unstable_by(|left, right| left.hash.0.cmp(&right.hash.0));
+            bodies.dedup_by(|left, right| left.hash == right.hash);
+        }
+        let commands = Commands { time_ms: self.time_ms(), seed: seed(), list };
+        (Joined { commands: Arc::new(commands), bodies }, waiting)
+    }
+
+    /// The clock, but never back.
+    fn time_ms(&mut self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_time_ms = self.last_time_ms.max(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        self.last_time_ms
+    }
+}
+
+/// Random bytes from the system.
+fn seed() -> [u8; 16] {
+    let mut seed = [0; 16];
+    if getrandom::fill(&mut seed).is_err() {
+        // Without the system's source: two instants do not come again, which is all that is promised.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        seed = now.as_nanos().to_le_bytes();
+    }
+    seed
+}
+
+/// Gives each proposal of an entry its answer.
+fn answer(
+    group: GroupId,
+    shared: &Shared,
+    waiting: Vec<(Instant, oneshot::Sender<Result<Bytes, Error>>)>,
+    outcome: Outcome,
+) {
+    let error = match outcome {
+        Ok(response) => {
+            for ((since, waiting), answer) in waiting.into_iter().zip(response.data.0) {
+                shared.gauges.propose_seconds.record(since.elapsed());
+                // Nobody waits any more if the caller gave up; what it proposed is done all the same.
+                let _ = waiting.send(Ok(answer));
+            }
+            return;
+        }
+        Err(ClientWriteError::ForwardToLeader(to)) => Error::NotLeader { group, leader: to.leader_id.map(NodeId) },
+        Err(_) => Error::Interrupted { group },
+    };
+    shared.gauges.refused.increment(waiting.len() as u64);
+    for (_, waiting) in waiting {
+        let _ = waiting.send(Err(error.clone()));
+    }
+}

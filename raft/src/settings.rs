@@ -1,0 +1,63 @@
+//! Settings and limits of the groups of a node.
+
+use std::path::PathBuf;
+
+/// Settings of a [`crate::Node`]. Every one has a default but the folder for snapshots.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Folder for snapshot files; made when it is first needed.
+    pub snapshots: PathBuf,
+    /// Most commands that are joined into one log entry.
+    pub max_entry_commands: usize,
+    /// Most bytes, bodies included, that are joined into one log entry; a larger proposal goes alone.
+    pub max_entry_bytes: usize,
+    /// Most bytes of one command, without bodies.
+    pub max_command_bytes: usize,
+    /// Entries of one group that may wait for their sync at once.
+    pub entries_in_flight: usize,
+    /// Proposals of one group that may wait to be joined; further callers wait for room.
+    pub queue: usize,
+    /// The log is compacted after this many entries.
+    pub compact_entries: u64,
+    /// The log is compacted after this many bytes of entries, bodies not counted.
+    pub compact_bytes: u64,
+    /// Entries that stay in the log after it was compacted, for replicas that lag a little.
+    pub keep_entries: u64,
+    /// Milliseconds between heartbeats of a group with several voters. A sole voter sends none and has no timer.
+    pub heartbeat_ms: u64,
+    /// Go on although the log or the vote is behind what had been acknowledged. For an operator who has no copy.
+    pub accept_loss: bool,
+}
+
+impl Settings {
+    /// The defaults.
+    #[must_use]
+    pub fn new(snapshots: impl Into<PathBuf>) -> Self {
+        Self {
+            snapshots: snapshots.into(),
+            max_entry_commands: 256,
+            max_entry_bytes: 8 << 20,
+            max_command_bytes: 16 << 20,
+            entries_in_flight: 1,
+            queue: 4096,
+            compact_entries: 50_000,
+            compact_bytes: 256 << 20,
+            keep_entries: 1_000,
+            heartbeat_ms: 500,
+            accept_loss: false,
+        }
+    }
+}
+
+/// Bytes of entries that are read from disk in one go while applying or sending.
+pub(crate) const READ_BYTES: usize = 4 << 20;
+/// Entries that are read from disk in one go while applying or sending.
+pub(crate) const READ_ENTRIES: u64 = 256;
+/// Commands that are applied in one transaction.
+pub(crate) const ROUND_COMMANDS: usize = 1024;
+/// Bytes of commands that are applied in one transaction.
+pub(crate) const ROUND_BYTES: usize = 16 << 20;
+/// Bytes of written entries that stay in memory until they are applied.
+pub(crate) const TAIL_BYTES: usize = 64 << 20;
+/// Bytes of a proposal without bodies that is taken although the disk is nearly full (to delete mail, for one).
+pub(crate) const SMALL_BYTES: usize = 16 << 10;

@@ -1,0 +1,334 @@
+//! Snapshot files: the whole state of a group at one index, in one file.
+//!
+//! Made only when a peer or an operator asks (see `docs/decisions/003-snapshots.md`). A file is written under a
+//! temporary name, synced and renamed: what has its right name is whole. Layout, numbers big-endian:
+//! magic ‖ version (u8) ‖ header length (u32) ‖ header ‖ rows ‖ 0 (u8) ‖ number of rows (u64) ‖ BLAKE3 of all before.
+//! A row: range number + 1 (u8) ‖ key length (u32) ‖ value length (u32) ‖ key ‖ value.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read as _, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use estafette_storage::{Batch, Direction, Family, Read};
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, Applied};
+use crate::error::{Error, SnapshotError};
+use crate::keys::{self, Meta};
+use crate::log::Shared;
+use crate::state::Rows;
+use crate::{Checksum, GroupId};
+
+pub(crate) type Ranges = Vec<(Family, Range<Vec<u8>>)>;
+
+const MAGIC: &[u8; 8] = b"estasnap";
+const VERSION: u8 = 1;
+const END: u8 = 0;
+const HASH_BYTES: u64 = 32;
+/// Longest key or value that is believed.
+const MAX_FIELD_BYTES: u32 = 256 << 20;
+/// Longest header that is believed.
+const MAX_HEADER_BYTES: u32 = 1 << 20;
+/// Bytes of rows in one write while installing.
+const INSTALL_BYTES: usize = 4 << 20;
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    group: u32,
+    applied: Vec<u8>,
+    /// Name of the family, start and end of each range.
+    ranges: Vec<(String, Vec<u8>, Vec<u8>)>,
+}
+
+/// The name of the file of a group at an index.
+fn file_name(group: GroupId, applied: &Applied) -> String {
+    let index = applied.log_id.map_or(0, |id| id.index);
+    format!("{group}-{index}.snapshot")
+}
+
+/// Writes the file of a group's state and removes the group's older ones.
+///
+/// Blocks; rows are read from the view, so that the group goes on meanwhile.
+pub(crate) fn write(folder: &Path, group: GroupId, rows: &Rows) -> Result<PathBuf, Error> {
+    let path = folder.join(file_name(group, &rows.applied));
+    let temporary = path.with_extension("tmp");
+    let written = || -> Result<(), Failure> {
+        fs::create_dir_all(folder)?;
+        let file = write_rows(File::create(&temporary)?, group, rows)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        sync_folder(folder)?;
+        Ok(())
+    };
+    written().map_err(|failure| failure.at(&path))?;
+    remove_older(folder, group, &path);
+    Ok(path)
+}
+
+/// An error of the disk or of the store; the path is added by who knows it.
+enum Failure {
+    File(SnapshotError),
+    Store(Error),
+}
+
+impl Failure {
+    fn at(self, path: &Path) -> Error {
+        match self {
+            Self::File(cause) => Error::snapshot(path, cause),
+            Self::Store(error) => error,
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::File(error.into())
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        Self::File(error)
+    }
+}
+
+impl From<estafette_storage::Error> for Failure {
+    fn from(error: estafette_storage::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// A writer that hashes what goes through it.
+struct Hashed<W> {
+    to: W,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.to.write(bytes)?;
+        self.hasher.update(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn length(field: &[u8]) -> Result<[u8; 4], SnapshotError> {
+    u32::try_from(field.len())
+        .ok()
+        .filter(|length| *length <= MAX_FIELD_BYTES)
+        .map(u32::to_be_bytes)
+        .ok_or(SnapshotError::Damaged("a row is too long"))
+}
+
+fn write_rows(file: File, group: GroupId, rows: &Rows) -> Result<File, Failure> {
+    let mut out = BufWriter::with_capacity(1 << 20, Hashed { to: file, hasher: blake3::Hasher::new() });
+    let header = codec::encode(
+        &Header {
+            group: group.0,
+            applied: codec::encode_applied(&rows.applied),
+            ranges: rows
+                .ranges
+                .iter()
+                .map(|(family, range)| (family.name().to_owned(), range.start.clone(), range.end.clone()))
+                .collect(),
+        },
+        256,
+    );
+    out.write_all(MAGIC)?;
+    out.write_all(&[VERSION])?;
+    out.write_all(&length(&header)?)?;
+    out.write_all(&header)?;
+    let mut count = 0_u64;
+    for (number, (family, range)) in (1_u8..=u8::MAX).zip(&rows.ranges) {
+        for row in rows.view.scan(*family, range.clone(), Direction::Forward)? {
+            let row = row?;
+            out.write_all(&[number])?;
+            out.write_all(&length(&row.key)?)?;
+            out.write_all(&length(&row.value)?)?;
+            out.write_all(&row.key)?;
+            out.write_all(&row.value)?;
+            count += 1;
+        }
+    }
+    out.write_all(&[END])?;
+    out.write_all(&count.to_be_bytes())?;
+    let Hashed { mut to, hasher } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    to.write_all(hasher.finalize().as_bytes())?;
+    Ok(to)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Removes other snapshots of the group; what cannot be removed now is tried again next time.
+fn remove_older(folder: &Path, group: GroupId, keep: &Path) {
+    let prefix = format!("{group}-");
+    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        let of_group = name.strip_prefix(&prefix).is_some_and(|rest| {
+            rest.trim_end_matches(|c: char| !c.is_ascii_digit()).bytes().all(|byte| byte.is_ascii_digit())
+        });
+        if of_group && file.path() != keep {
+            let _ = fs::remove_file(file.path());
+        }
+    }
+}
+
+/// Takes a received file into the folder under its right name.
+pub(crate) fn adopt(folder: &Path, group: GroupId, received: &Path) -> Result<PathBuf, Error> {
+    let path = folder.join(file_name(group, &Reader::open(received, group)?.applied));
+    let moved = || -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        File::open(received)?.sync_all()?;
+        if received != path {
+            fs::rename(received, &path)?;
+        }
+        sync_folder(folder)
+    };
+    moved().map_err(|error| Error::snapshot(&path, error))?;
+    Ok(path)
+}
+
+/// A snapshot file whose checksum fits.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    file: BufReader<File>,
+    path: PathBuf,
+    pub(crate) applied: Applied,
+    ranges: Vec<(String, Vec<u8>, Vec<u8>)>,
+}
+
+impl Reader {
+    /// Opens a file, checks all of it, and reads the header.
+    pub(crate) fn open(path: &Path, group: GroupId) -> Result<Self, Error> {
+        Self::check(path, group).map_err(|cause| Error::snapshot(path, cause))
+    }
+
+    fn check(path: &Path, group: GroupId) -> Result<Self, SnapshotError> {
+        let mut start = [0; MAGIC.len() + 1];
+        let mut file = File::open(path)?;
+        let total = file.metadata()?.len();
+        let hashed = total.checked_sub(HASH_BYTES).ok_or(SnapshotError::Format)?;
+        file.read_exact(&mut start).map_err(|_| SnapshotError::Format)?;
+        if start.split_last() != Some((&VERSION, MAGIC)) {
+            return Err(SnapshotError::Format);
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&start);
+        let rest = hashed.saturating_sub(start.len() as u64);
+        io::copy(&mut BufReader::with_capacity(1 << 20, (&mut file).take(rest)), &mut hasher)?;
+        let mut hash = [0; 32];
+        file.read_exact(&mut hash).map_err(|_| SnapshotError::Damaged("it ends early"))?;
+        if hasher.finalize() != hash {
+            return Err(SnapshotError::Damaged("its checksum does not fit"));
+        }
+        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+        file.read_exact(&mut start)?;
+        let header = field(&mut file, MAX_HEADER_BYTES)?;
+        let header: Header = codec::decode(&header).map_err(|_| SnapshotError::Format)?;
+        if header.group != group.0 {
+            return Err(SnapshotError::OtherGroup { found: GroupId(header.group), wanted: group });
+        }
+        let applied = codec::decode_applied(&header.applied).map_err(|_| SnapshotError::Format)?;
+        Ok(Self { file, path: path.to_owned(), applied, ranges: header.ranges })
+    }
+
+    /// The next row: number of its range, key, value.
+    fn row(&mut self) -> Result<Option<(usize, Vec<u8>, Vec<u8>)>, SnapshotError> {
+        let mut number = [0];
+        self.file.read_exact(&mut number)?;
+        let [number] = number;
+        if number == END {
+            return Ok(None);
+        }
+        let (mut key, mut value) = ([0; 4], [0; 4]);
+        self.file.read_exact(&mut key)?;
+        self.file.read_exact(&mut value)?;
+        let key = exactly(&mut self.file, u32::from_be_bytes(key), MAX_FIELD_BYTES)?;
+        let value = exactly(&mut self.file, u32::from_be_bytes(value), MAX_FIELD_BYTES)?;
+        Ok(Some((usize::from(number) - 1, key, value)))
+    }
+}
+
+fn field(file: &mut impl io::Read, limit: u32) -> Result<Vec<u8>, SnapshotError> {
+    let mut length = [0; 4];
+    file.read_exact(&mut length)?;
+    exactly(file, u32::from_be_bytes(length), limit)
+}
+
+fn exactly(file: &mut impl io::Read, length: u32, limit: u32) -> Result<Vec<u8>, SnapshotError> {
+    if length > limit {
+        return Err(SnapshotError::Damaged("a length is out of bounds"));
+    }
+    let mut bytes = Vec::new();
+    file.take(u64::from(length)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == u64::from(length) { Ok(bytes) } else { Err(SnapshotError::Damaged("it ends early")) }
+}
+
+/// Replaces the rows of `ranges` by those in the file. Not atomic: the caller has marked the group as being installed.
+pub(crate) fn replace_rows(shared: &Shared, path: &Path, ranges: &Ranges) -> Result<(), Error> {
+    let mut reader = Reader::open(path, shared.group)?;
+    let families: Vec<(Family, Range<Vec<u8>>)> = reader
+        .ranges
+        .iter()
+        .filter_map(|(name, start, end)| {
+            let family = Family::ALL.into_iter().find(|family| family.name() == name)?;
+            Some((family, start.clone()..end.clone()))
+        })
+        .collect();
+    if &families != ranges {
+        return Err(Error::snapshot(path, SnapshotError::Damaged("it holds other ranges than the machine has")));
+    }
+    let mut batch = Batch::new();
+    for (family, range) in ranges {
+        batch.delete_range(*family, range.clone());
+    }
+    let mut bytes = 0;
+    while let Some((number, key, value)) = reader.row().map_err(|cause| Error::snapshot(&reader.path, cause))? {
+        let (family, _) = ranges
+            .get(number)
+            .filter(|(_, range)| key >= range.start && (range.end.is_empty() || key < range.end))
+            .ok_or_else(|| Error::snapshot(path, SnapshotError::Damaged("a row lies outside its range")))?;
+        bytes += key.len() + value.len();
+        batch.put(*family, key, value);
+        if bytes >= INSTALL_BYTES {
+            shared.store.apply_batch(std::mem::take(&mut batch))?;
+            bytes = 0;
+        }
+    }
+    shared.store.apply_batch(batch)?;
+    Ok(())
+}
+
+/// The write that ends an installation.
+pub(crate) fn installed(group: GroupId, applied: &Applied) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(Family::RaftMeta, keys::meta(group, Meta::Applied), codec::encode_applied(applied));
+    batch.delete(Family::RaftMeta, keys::meta(group, Meta::Installing));
+    batch
+}
+
+/// The checksum of a group's state. Blocks.
+pub(crate) fn checksum(rows: &Rows) -> Result<Checksum, Error> {
+    let mut hasher = blake3::Hasher::new();
+    let mut count = 0_u64;
+    for (number, (family, range)) in (0_u64..).zip(&rows.ranges) {
+        for row in rows.view.scan(*family, range.clone(), Direction::Forward)? {
+            let row = row?;
+            hasher.update(&number.to_be_bytes());
+            hasher.update(&(row.key.len() as u64).to_be_bytes());
+            hasher.update(&(row.value.len() as u64).to_be_bytes());
+            hasher.update(&row.key);
+            hasher.update(&row.value);
+            count += 1;
+        }
+    }
+    Ok(Checksum { index: rows.applied.log_id.map(|id| id.index), rows: count, hash: hasher.finalize().into() })
+}
