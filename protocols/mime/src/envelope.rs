@@ -1,9 +1,12 @@
 //! The envelope of a message (RFC 9051 §7.5.2), from its header fields.
 
+use crate::address::address_list;
+use crate::text::{shown, shown_to_people};
 use bytes::Bytes;
 
-/// What ENVELOPE shows. Strings are raw: unfolded, encoded words left as they are, any byte but CR
-/// and LF possible. `None` is NIL: the field is missing.
+/// What ENVELOPE shows. Strings are unfolded, encoded words left as they are; any byte but CR, LF and
+/// NUL (shown as U+FFFD) is possible. `None` is NIL: the field is missing. In the subject and in
+/// names, white space is one space. Of a field that is there twice, the last one counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
     /// `Date`.
@@ -53,5 +56,41 @@ impl Envelope {
     /// Where answers go, as IMAP shows it: to `From` when there is no `Reply-To`.
     pub fn reply_to_or_from(&self) -> &[EnvelopeAddress] {
         if self.reply_to.is_empty() { &self.from } else { &self.reply_to }
+    }
+}
+
+impl Envelope {
+    /// Whether a field of this name goes into an envelope.
+    pub(crate) fn wants(name: &[u8]) -> bool {
+        const NAMES: [&[u8]; 10] = [
+            b"date",
+            b"subject",
+            b"from",
+            b"sender",
+            b"reply-to",
+            b"to",
+            b"cc",
+            b"bcc",
+            b"in-reply-to",
+            b"message-id",
+        ];
+        NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    }
+
+    /// Takes a field up; `limit` bounds its addresses. Other fields are passed over.
+    pub(crate) fn take(&mut self, name: &[u8], value: &[u8], limit: usize) {
+        match name.to_ascii_lowercase().as_slice() {
+            b"date" => self.date = Some(shown(value)),
+            b"subject" => self.subject = Some(shown_to_people(value)),
+            b"from" => self.from = address_list(value, limit),
+            b"sender" => self.sender = address_list(value, limit),
+            b"reply-to" => self.reply_to = address_list(value, limit),
+            b"to" => self.to = address_list(value, limit),
+            b"cc" => self.cc = address_list(value, limit),
+            b"bcc" => self.bcc = address_list(value, limit),
+            b"in-reply-to" => self.in_reply_to = Some(shown(value)),
+            b"message-id" => self.message_id = Some(shown(value)),
+            _ => {}
+        }
     }
 }

@@ -17,7 +17,7 @@ pub struct Structure {
 pub enum HeaderBlock {
     /// Kept beside the structure.
     Kept(Bytes),
-    /// Longer than [`HEADER_KEPT_MAX_BYTES``]: to be read from the message.
+    /// Longer than [`crate::HEADER_KEPT_MAX_BYTES`]: to be read from the message.
     InMessage,
 }
 
@@ -115,7 +115,7 @@ impl Part {
     }
 }
 
-/// A part and the structure it stands in.
+/// A part and the structure it stands in. All of [`Part`] can be read through it.
 #[derive(Clone, Copy, Debug)]
 pub struct PartRef<'a> {
     structure: &'a Structure,
@@ -139,6 +139,11 @@ impl<'a> PartRef<'a> {
     /// The part itself, for as long as the structure lives.
     pub fn part(&self) -> &'a Part {
         self.part
+    }
+
+    /// The message that a part of [`Kind::Message`] holds.
+    pub fn message(&self) -> Option<PartRef<'a>> {
+        self.children().next().filter(|_| self.part.kind == Kind::Message)
     }
 
     /// Its children in order.
@@ -170,24 +175,25 @@ impl Structure {
         self.at(0)
     }
 
-    /// The part that an IMAP section number names (RFC 9051 §6.4.5.1): `[]` is the message itself;
-    /// `1` of a message that is not multipart is its body; numbers go through messages within.
+    /// The part that an IMAP section number names (RFC 9051 §6.4.5.1): none is the message itself;
+    /// `1` of a message that is not multipart is its body; numbers go on into messages within, whose
+    /// header and text are those of [`PartRef::message`].
     pub fn section(&self, numbers: &[u32]) -> Option<PartRef<'_>> {
         let mut part = self.root()?;
+        // What the next number counts in: a multipart, or a message.
+        let mut within = Some(part);
         for &number in numbers {
-            // The parts of a message within are numbered as if they were those of the part around it.
-            let holder = match part.kind {
-                Kind::Message => part.children().next()?,
-                _ => part,
-            };
+            let holder = within?;
+            let place = usize::try_from(number.checked_sub(1)?).ok()?;
             part = match holder.kind {
-                Kind::Multipart => {
-                    let place = usize::try_from(number.checked_sub(1)?).ok()?;
-                    holder.children().nth(place)?
-                }
-                // A single part can be named as `1` only by the message that it is the body of.
-                Kind::Single | Kind::Message if number == 1 && holder.envelope.is_some() => holder,
+                Kind::Multipart => holder.children().nth(place)?,
+                Kind::Single | Kind::Message if place == 0 => holder,
                 Kind::Single | Kind::Message => return None,
+            };
+            within = match part.kind {
+                Kind::Multipart => Some(part),
+                Kind::Message => part.message(),
+                Kind::Single => None,
             };
         }
         Some(part)
@@ -206,5 +212,68 @@ impl Structure {
     /// The size of the whole message in bytes, as stored.
     pub fn octets(&self) -> u64 {
         self.parts.first().map_or(0, |root| root.body_end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(structure: &Structure, numbers: &[u32]) -> Option<String> {
+        let part = structure.section(numbers)?;
+        Some(format!(
+            "{}/{}",
+            String::from_utf8_lossy(&part.media_type),
+            String::from_utf8_lossy(&part.subtype)
+        ))
+    }
+
+    #[test]
+    fn numbers_of_a_single_message() {
+        let structure = Structure::of([b"Subject: x\r\n\r\nbody\r\n"]);
+        assert_eq!(structure.section(&[1]).map(|p| p.body_range()), Some(14..20));
+        for numbers in [&[0][..], &[2], &[1, 1], &[u32::MAX]] {
+            assert_eq!(section(&structure, numbers), None, "{numbers:?}");
+        }
+    }
+
+    /// The tree of the example in RFC 9051 §6.4.5.1.
+    #[test]
+    fn numbers_of_rfc_9051() {
+        let inner = "Content-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\nContent-Type: text/plain\r\n\r\n\
+            a\r\n--i\r\nContent-Type: application/octet-stream\r\n\r\nb\r\n--i--\r\n";
+        let message = format!(
+            "Content-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\nContent-Type: text/plain\r\n\r\n1\r\n--o\r\n\
+             Content-Type: message/rfc822\r\n\r\n{inner}\r\n--o\r\nContent-Type: message/rfc822\r\n\r\n\
+             Subject: s\r\n\r\nx\r\n--o\r\n{inner}\r\n--o--\r\n"
+        );
+        let structure = Structure::of([message.as_bytes()]);
+        let expected: [(&[u32], Option<&str>); 11] = [
+            (&[], Some("multipart/mixed")),
+            (&[1], Some("text/plain")),
+            (&[1, 1], None),
+            (&[2], Some("message/rfc822")),
+            (&[2, 1], Some("text/plain")),
+            (&[2, 2], Some("application/octet-stream")),
+            (&[2, 2, 1], None),
+            (&[3, 1], Some("text/plain")),
+            (&[3, 2], None),
+            (&[4], Some("multipart/mixed")),
+            (&[4, 2], Some("application/octet-stream")),
+        ];
+        for (numbers, name) in expected {
+            assert_eq!(section(&structure, numbers).as_deref(), name, "{numbers:?}");
+        }
+        let within = structure.section(&[2]).and_then(|p| p.message());
+        assert_eq!(within.map(|p| p.kind), Some(Kind::Multipart));
+    }
+
+    #[test]
+    fn a_message_that_is_all_a_message() {
+        let structure = Structure::of([b"Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\nbody"]);
+        assert_eq!(section(&structure, &[1]).as_deref(), Some("message/rfc822"));
+        assert_eq!(section(&structure, &[1, 1]).as_deref(), Some("text/plain"));
+        assert_eq!(structure.section(&[1, 1]).map(|p| p.octets()), Some(4));
+        assert_eq!(section(&structure, &[1, 1, 1]), None);
     }
 }
