@@ -1,0 +1,248 @@
+//! Commands applied to rows: pure, deterministic, bounded.
+//!
+//! What is written depends on the rows, the context and the command alone. A refused command leaves
+//! nothing behind. Every counter is exact after every command. Files: `arrive` adds messages,
+//! `change` alters and removes them, `folders` is about names, `purge` removes what was deleted.
+
+mod arrive;
+mod change;
+mod delivery;
+mod folders;
+mod purge;
+
+use crate::block;
+use crate::command::{Action, Command, Context, Refusal, Response, WORK_MAX};
+use crate::error::{Error, HexKey};
+use crate::flags::{Keyword, KeywordSet, KeywordTable};
+use crate::key::{AccountRef, Kind, MailboxRef};
+use crate::read::{self, Message};
+use crate::rows::{AccountRow, AccountState, MailboxRow};
+use crate::watch::Topic;
+use delivery::period_of;
+
+pub use change::EXPUNGE_ROWS_MAX;
+use estafette_storage::{Family, Transaction};
+use estafette_types::{EmailId, MailboxId, ModSeq, Uid, UidSet};
+
+/// Applies a command within a transaction. `topics` gets what it changed, to be told to
+/// [`crate::Watchers`] once the transaction is written.
+///
+/// # Errors
+/// Only when rows cannot be read or contradict each other: the group has to stop. What the command's
+/// author did wrong is a [`Response::Refused`].
+pub fn apply(
+    context: &Context,
+    command: &Command,
+    tx: &mut Transaction,
+    topics: &mut Vec<Topic>,
+) -> Result<Response, Error> {
+    let savepoint = tx.savepoint();
+    let told = topics.len();
+    match run(context, command, tx, topics) {
+        Ok(response) => Ok(response),
+        Err(Stop::Refused(refusal)) => {
+            tx.rollback_to(savepoint);
+            topics.truncate(told);
+            Ok(Response::Refused(refusal))
+        }
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}
+
+fn run(
+    context: &Context,
+    command: &Command,
+    tx: &mut Transaction,
+    topics: &mut Vec<Topic>,
+) -> Result<Response, Stop> {
+    let at = AccountRef { shard: context.shard, account: command.account };
+    let mut work = match (&command.action, read::account_row(&*tx, at)?) {
+        (Action::DeleteAccount, row) => return purge::delete_account(context, at, row, tx, topics),
+        (Action::Purge, None) => return Ok(Response::Purged { more: false }),
+        (Action::Purge, Some(row)) if row.state == AccountState::Doomed => return purge::account(at, row, tx),
+        (Action::Purge, Some(_)) => return purge::mailboxes(at, tx),
+        (_, row) => Work::begin(*context, at, row, tx, topics)?,
+    };
+    let response = match &command.action {
+        Action::Ensure | Action::DeleteAccount | Action::Purge => Response::Done,
+        Action::Deliver { id, target, message, quota } => work.deliver(*id, target, message, *quota)?,
+        Action::Append { mailbox, messages, quota } => work.append(*mailbox, messages, *quota)?,
+        Action::Import { name, messages, quota } => work.import(name, messages, *quota)?,
+        Action::Copy { from, to, uids, quota } => work.copy(*from, *to, uids, *quota)?,
+        Action::Move { from, to, uids } => work.move_(*from, *to, uids)?,
+        Action::Store { mailbox, uids, change, flags, unchanged_since } => {
+            work.store(*mailbox, uids, *change, flags, *unchanged_since)?
+        }
+        Action::Expunge { mailbox, uids, only_deleted } => work.expunge(*mailbox, uids, *only_deleted)?,
+        Action::Create { name, special_use } => work.create(name, *special_use)?,
+        Action::Delete { name } => work.delete(name)?,
+        Action::Rename { from, to } => work.rename(from, to)?,
+        Action::Subscribe { name, subscribed } => work.subscribe(name, *subscribed)?,
+        Action::SetSpecialUse { name, special_use } => work.set_special_use(name, *special_use)?,
+    };
+    work.finish();
+    Ok(response)
+}
+
+/// Why a command stops.
+pub(crate) enum Stop {
+    Refused(Refusal),
+    Failed(Error),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Stop {
+        Stop::Refused(refusal)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
+impl From<estafette_storage::Error> for Stop {
+    fn from(error: estafette_storage::Error) -> Stop {
+        Stop::Failed(Error::Storage(error))
+    }
+}
+
+/// A command under way in one account. The account's row is written at the end, when it changed.
+pub(crate) struct Work<'a> {
+    context: Context,
+    at: AccountRef,
+    account: AccountRow,
+    before: Option<AccountRow>,
+    tx: &'a mut Transaction,
+    topics: &'a mut Vec<Topic>,
+}
+
+/// A mailbox that a command changes. Its row is written by [`Work::close`].
+pub(crate) struct Open {
+    at: MailboxRef,
+    row: MailboxRow,
+    keywords: Option<KeywordTable>,
+    new_keywords: bool,
+}
+
+/// Do messages that come or go count in the references of bodies? Not when they only move.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bodies {
+    Counted,
+    Kept,
+}
+
+impl<'a> Work<'a> {
+    fn begin(
+        context: Context,
+        at: AccountRef,
+        row: Option<AccountRow>,
+        tx: &'a mut Transaction,
+        topics: &'a mut Vec<Topic>,
+    ) -> Result<Work<'a>, Stop> {
+        if row.is_some_and(|row| row.state != AccountState::Live) {
+            return Err(Refusal::NoAccount.into());
+        }
+        let new = AccountRow {
+            state: AccountState::Live,
+            created_ms: context.time_ms,
+            bytes: 0,
+            messages: 0,
+            mailboxes: 0,
+            next_mailbox: MailboxId(1),
+            next_email: EmailId(1),
+            last_uid_validity: 0,
+            delivery_period: period_of(context.time_ms),
+        };
+        let mut work = Work { context, at, account: row.unwrap_or(new), before: row, tx, topics };
+        if row.is_none() {
+            work.create_usual_mailboxes();
+        }
+        Ok(work)
+    }
+
+    fn finish(self) {
+        if self.before != Some(self.account) {
+            self.tx.put(Family::Row, self.at.key(Kind::Account, &[]), self.account.encode());
+        }
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.tx.put(Family::Row, key, value);
+    }
+
+    fn remove_row(&mut self, key: Vec<u8>) {
+        self.tx.delete(Family::Row, key);
+    }
+
+    fn tell(&mut self, topic: Topic) {
+        if self.topics.last() != Some(&topic) {
+            self.topics.push(topic);
+        }
+    }
+
+    fn open(&mut self, mailbox: MailboxId) -> Result<Open, Stop> {
+        let at = self.at.mailbox(mailbox);
+        let row = read::mailbox(&*self.tx, at)?.ok_or(Refusal::NoMailbox)?;
+        Ok(Open { at, row, keywords: None, new_keywords: false })
+    }
+
+    fn close(&mut self, open: Open) {
+        if let Some(table) = open.keywords.filter(|_| open.new_keywords) {
+            self.put(open.at.key(Kind::Keywords, &[]), table.encode());
+        }
+        self.put(open.at.key(Kind::Mailbox, &[]), open.row.encode());
+        self.tell(Topic::Mailbox(open.at));
+    }
+
+    fn keyword_table<'o>(&self, open: &'o mut Open) -> Result<&'o mut KeywordTable, Stop> {
+        let table = match open.keywords.take() {
+            Some(table) => table,
+            None => read::keywords(&*self.tx, open.at)?,
+        };
+        Ok(open.keywords.insert(table))
+    }
+
+    /// The numbers of keywords; new ones are added.
+    fn keyword_set(&self, open: &mut Open, keywords: &[Keyword]) -> Result<KeywordSet, Stop> {
+        let mut set = KeywordSet::default();
+        if keywords.is_empty() {
+            return Ok(set);
+        }
+        let table = self.keyword_table(open)?;
+        let known = table.all().len();
+        for keyword in keywords {
+            let id = table.add(keyword).ok_or(Refusal::TooManyKeywords)?;
+            set = set.with(KeywordSet::one(id));
+        }
+        let new = table.all().len() > known;
+        open.new_keywords |= new;
+        Ok(set)
+    }
+
+    /// The messages of a set that exist, or a refusal when they are too many for one command.
+    fn pick(&self, open: &Open, uids: &UidSet) -> Result<Vec<Message>, Stop> {
+        let found = block::existing(&*self.tx, open.at, &open.row, uids)?;
+        if found.len() as usize > WORK_MAX {
+            return Err(Refusal::TooMuch.into());
+        }
+        let wanted: Vec<Uid> = found.iter().collect();
+        let messages = read::messages_of(&*self.tx, open.at, &wanted)?;
+        match wanted.iter().zip(&messages).find(|(uid, message)| **uid != message.uid) {
+            None if wanted.len() == messages.len() => Ok(messages),
+            lost => {
+                let uid = lost.map(|(uid, _)| *uid).or(wanted.last().copied()).unwrap_or(Uid::MIN);
+                let key = HexKey(open.at.message(uid));
+                Err(Error::Missing { what: Kind::Message.name(), key }.into())
+            }
+        }
+    }
+}
+
+impl Open {
+    fn next_modseq(&mut self) -> ModSeq {
+        self.row.highest_modseq = ModSeq(self.row.highest_modseq.0.saturating_add(1));
+        self.row.highest_modseq
+    }
+}
