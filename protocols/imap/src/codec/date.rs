@@ -105,7 +105,8 @@ impl DateTime {
         }
         let date = Date::parse(date)?;
         let mut parts = clock.split(':');
-        let mut part = |max: u16| parts.next().filter(|p| p.len() == 2).and_then(digits).filter(|n| *n <= max);
+        let mut part =
+            |max: u16| parts.next().filter(|p| p.len() == 2).and_then(digits).filter(|n| *n <= max);
         let (hour, minute, second) = (part(23)?, part(59)?, part(60)?);
         let zone_minutes = zone_minutes(zone)?;
         if parts.next().is_some() {
@@ -175,7 +176,8 @@ mod tests {
         assert_eq!(time.unix_seconds, 837_596_665);
         assert_eq!(time.to_string(), "17-Jul-1996 02:44:25 -0700");
         assert_eq!(DateTime::utc(0).to_string(), " 1-Jan-1970 00:00:00 +0000");
-        for text in [" 1-Jan-1970 00:00:00 +0000", "01-Jan-1970 00:00:60 +0001", "1-Jan-1970 00:00:00 +0000"] {
+        for text in [" 1-Jan-1970 00:00:00 +0000", "01-Jan-1970 00:00:60 +0001", "1-Jan-1970 00:00:00 +0000"]
+        {
             assert!(DateTime::parse(text).is_some(), "{text}");
         }
         for text in [
@@ -196,7 +198,9 @@ mod tests {
     #[test]
     fn dates_that_are_none_are_refused() {
         assert_eq!(Date::parse("1-fEb-1994").unwrap().to_string(), "1-Feb-1994");
-        for text in ["", "1-Feb", "1-Feb-94", "29-Feb-1994", "001-Feb-1994", "1-Fev-1994", "1-2-1994", "+1-Feb-1994"] {
+        for text in
+            ["", "1-Feb", "1-Feb-94", "29-Feb-1994", "001-Feb-1994", "1-Fev-1994", "1-2-1994", "+1-Feb-1994"]
+        {
             assert_eq!(Date::parse(text), None, "{text}");
         }
     }

@@ -356,7 +356,8 @@ impl Encoder {
         let plain = |b: &u8| !matches!(b, 0 | b'\r' | b'\n') && b.is_ascii();
         let wide = || self.dialect == Dialect::Utf8 && std::str::from_utf8(text).is_ok();
         let bad = |b: &u8| matches!(b, 0 | b'\r' | b'\n');
-        let quotable = text.len() <= QUOTED_MAX && (text.iter().all(plain) || (!text.iter().any(bad) && wide()));
+        let quotable =
+            text.len() <= QUOTED_MAX && (text.iter().all(plain) || (!text.iter().any(bad) && wide()));
         if !quotable {
             self.print(format_args!("{{{}}}\r\n", text.len()));
             return self.out.copy(text);

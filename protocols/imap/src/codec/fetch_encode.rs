@@ -1,9 +1,9 @@
 //! Prints the items of a FETCH response (RFC 9051 §7.5.2).
 
+use super::date::DateTime;
 use super::encode::Encoder;
 use super::fetch::{Part, Partial, Section, SectionText};
 use super::flag::Flag;
-use super::date::DateTime;
 use super::rope::Rope;
 use bytes::Bytes;
 use estafette_types::{ModSeq, Uid};

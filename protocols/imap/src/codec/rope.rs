@@ -50,6 +50,11 @@ impl Rope {
         }
     }
 
+    /// Makes clones cheap: all bytes are shared from here on.
+    pub(super) fn seal(&mut self) {
+        self.close_tail();
+    }
+
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
             self.pieces.push(self.tail.split().freeze());

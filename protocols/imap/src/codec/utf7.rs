@@ -39,7 +39,8 @@ fn close(shifted: &mut Vec<u8>, out: &mut String) {
 /// bad base64 or bad UTF-16. Forms that no encoder should write (ASCII in base64, two shifts in a
 /// row) are read, since they have one meaning.
 pub fn decode(name: &[u8]) -> Option<String> {
-    let name = std::str::from_utf8(name).ok().filter(|text| text.bytes().all(|b| matches!(b, b' '..=b'~')))?;
+    let name =
+        std::str::from_utf8(name).ok().filter(|text| text.bytes().all(|b| matches!(b, b' '..=b'~')))?;
     let mut out = String::with_capacity(name.len());
     let mut rest = name;
     while let Some((plain, shift)) = rest.split_once('&') {
@@ -81,7 +82,9 @@ mod tests {
 
     #[test]
     fn what_is_no_utf7_is_refused() {
-        for wire in ["&", "&AP", "A & B", "&AP-", "&APw", "&2D0-", "&3Og-", "&AP/-", "a\u{7f}", "é", "&APx-", "\0"] {
+        for wire in
+            ["&", "&AP", "A & B", "&AP-", "&APw", "&2D0-", "&3Og-", "&AP/-", "a\u{7f}", "é", "&APx-", "\0"]
+        {
             assert_eq!(decode(wire.as_bytes()), None, "{wire}");
         }
     }
