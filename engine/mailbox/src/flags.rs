@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn keywords_are_numbered_without_case() {
         let mut table = KeywordTable::default();
-        let keyword = |text| Keyword::parse(text).unwrap();
+        let keyword = |text: &str| Keyword::parse(text).unwrap();
         assert_eq!(table.add(&keyword("$Forwarded")), Some(0));
         assert_eq!(table.add(&keyword("Work")), Some(1));
         assert_eq!(table.add(&keyword("WORK")), Some(1));

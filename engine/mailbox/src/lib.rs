@@ -17,6 +17,7 @@
 
 mod apply;
 mod block;
+mod check;
 mod codec;
 mod command;
 mod error;
@@ -29,6 +30,7 @@ mod uid_maps;
 mod watch;
 
 pub use apply::{EXPUNGE_ROWS_MAX, apply};
+pub use check::{PROBLEMS_MAX, Problem, Report, check, recount};
 pub use command::{
     Action, Command, Context, DELIVERY_REMEMBERED_MS, DeliveryId, FlagChange, Imported, MAILBOXES_MAX,
     NewMessage, Refusal, Response, SUBSCRIPTIONS_MAX, Target, WORK_MAX,

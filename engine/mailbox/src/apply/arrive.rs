@@ -241,7 +241,7 @@ impl Work<'_> {
                 self.put(open.at.key(Kind::Deleted, &uid.value().to_be_bytes()), vec![1]);
             }
             if bodies == Bodies::Counted {
-                self.tx.add_body_ref(message.body, self.at.shard.0, 1)?;
+                self.tx.add_body_ref(message.body, self.at.shard.0, 1);
             }
             self.count_in(open, &row);
         }

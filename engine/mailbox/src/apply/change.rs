@@ -113,7 +113,7 @@ impl Work<'_> {
                 self.remove_row(open.at.deleted(*uid));
             }
             if bodies == Bodies::Counted {
-                self.tx.add_body_ref(row.body, self.at.shard.0, -1)?;
+                self.tx.add_body_ref(row.body, self.at.shard.0, -1);
             }
             self.count_out(open, row);
         }

@@ -12,7 +12,7 @@ use crate::rows::Delivered;
 use estafette_storage::Family;
 
 /// The period of what is never forgotten.
-pub(super) const FOR_EVER: u32 = u32::MAX;
+pub(crate) const FOR_EVER: u32 = u32::MAX;
 
 /// The period that a time lies in.
 pub(super) fn period_of(time_ms: u64) -> u32 {

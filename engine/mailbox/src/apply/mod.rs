@@ -21,6 +21,7 @@ use crate::watch::Topic;
 use delivery::period_of;
 
 pub use change::EXPUNGE_ROWS_MAX;
+pub(crate) use delivery::FOR_EVER;
 use estafette_storage::{Family, Transaction};
 use estafette_types::{EmailId, MailboxId, ModSeq, Uid, UidSet};
 

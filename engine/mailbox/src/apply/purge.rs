@@ -26,7 +26,7 @@ pub(super) fn purge_mailbox(
         last = Some(row.key);
     }
     for body in &bodies {
-        tx.add_body_ref(*body, at.shard.0, -1)?;
+        tx.add_body_ref(*body, at.shard.0, -1);
     }
     if bodies.len() < limit {
         tx.delete_range(Family::Row, at.range());
