@@ -172,7 +172,7 @@ impl List<'_> {
         let after = if self.cursor.peek() == Some(b'"') {
             self.cursor.quoted_string(&mut text)
         } else {
-            self.cursor.dot_atom(&mut text)
+            self.cursor.dotted_words(&mut text)
         };
         if after != After::Broken {
             draft.mailbox = Some(text);
@@ -276,6 +276,7 @@ mod tests {
         assert_eq!(read("A <a b@example.org>"), ["A|NIL|a|SYNTAX_ERROR"]);
         assert_eq!(read(""), Vec::<String>::new());
         assert_eq!(read("  (only a comment)"), Vec::<String>::new());
+        assert_eq!(read(".a..b.@c, d@e."), ["NIL|NIL|.a..b.|c", "NIL|NIL|d|MISSING_DOMAIN"]);
     }
 
     #[test]

@@ -5,30 +5,34 @@ use crate::text::shown;
 use crate::{BOUNDARY_MAX_BYTES, Disposition, PARAMETERS_MAX, Parameter};
 use bytes::Bytes;
 
-/// `type/subtype; parameters` as far as they can be read.
-#[derive(Debug, Default)]
+/// `type/subtype; parameters`.
+#[derive(Debug)]
 pub(crate) struct ContentType {
-    pub(crate) media_type: Vec<u8>,
-    pub(crate) subtype: Vec<u8>,
+    pub(crate) media_type: Bytes,
+    pub(crate) subtype: Bytes,
     pub(crate) parameters: Vec<Parameter>,
 }
 
 impl ContentType {
-    /// Never fails: a field that cannot be read has an empty type or subtype, and no parameters.
+    /// Never fails: what names no type and subtype is `text/plain` when it says `text` or nothing
+    /// (RFC 2045 §5.2), and `application/octet-stream` when it says anything else.
     pub(crate) fn parse(value: &[u8]) -> ContentType {
         let mut cursor = Cursor::new(value);
-        let mut parsed = ContentType::default();
-        if cursor.skip_cfws() != After::More
-            || cursor.token(&mut parsed.media_type) != After::More
-            || cursor.peek() != Some(b'/')
-        {
-            return parsed;
+        let (mut media_type, mut subtype) = (Vec::new(), Vec::new());
+        cursor.skip_cfws();
+        if cursor.token(&mut media_type) == After::More && cursor.peek() == Some(b'/') {
+            cursor.advance();
+            cursor.skip_cfws();
+            cursor.token(&mut subtype);
         }
-        cursor.advance();
-        if cursor.skip_cfws() == After::More && cursor.token(&mut parsed.subtype) != After::Broken {
-            parsed.parameters = parameters(&mut cursor);
-        }
-        parsed
+        let (media_type, subtype) = if !media_type.is_empty() && !subtype.is_empty() {
+            (Bytes::from(media_type), Bytes::from(subtype))
+        } else if media_type.is_empty() || media_type.eq_ignore_ascii_case(b"text") {
+            (Bytes::from_static(b"text"), Bytes::from_static(b"plain"))
+        } else {
+            (Bytes::from_static(b"application"), Bytes::from_static(b"octet-stream"))
+        };
+        ContentType { media_type, subtype, parameters: parameters(&mut cursor) }
     }
 
     pub(crate) fn is(&self, media_type: &str, subtype: &str) -> bool {
@@ -95,14 +99,22 @@ struct Piece {
     value: Vec<u8>,
 }
 
-/// `*(";" name "=" value)`. What is malformed is passed over up to the next semicolon. Pieces of one
-/// parameter are joined (RFC 2231 §6: IMAP servers do so) and come last; their escapes stay.
+/// `*(";" name "=" value)`; the first semicolon may be missing. What is malformed is passed over up to
+/// the next semicolon. Pieces of one parameter are joined (RFC 2231 §6: IMAP servers do so) and come last; their escapes stay.
 fn parameters(cursor: &mut Cursor<'_>) -> Vec<Parameter> {
     let mut found = Vec::new();
     let mut pieces = Vec::new();
+    let mut first = true;
     while cursor.peek().is_some() && found.len() + pieces.len() < PARAMETERS_MAX {
         let start = cursor.position();
-        match parameter(cursor) {
+        let separated = cursor.peek() == Some(b';');
+        if separated {
+            cursor.advance();
+            cursor.skip_cfws();
+        }
+        let read = if separated || first { parameter(cursor) } else { None };
+        first = false;
+        match read {
             Some((name, value)) => match piece_of(&name) {
                 Some((stem, number, extended)) => {
                     pieces.push(Piece { name: stem.to_vec(), number, extended, value });
@@ -118,15 +130,8 @@ fn parameters(cursor: &mut Cursor<'_>) -> Vec<Parameter> {
 }
 
 fn parameter(cursor: &mut Cursor<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
-    if cursor.peek() != Some(b';') {
-        return None;
-    }
-    cursor.advance();
     let (mut name, mut value) = (Vec::new(), Vec::new());
-    if cursor.skip_cfws() != After::More
-        || cursor.token(&mut name) != After::More
-        || cursor.peek() != Some(b'=')
-    {
+    if cursor.token(&mut name) != After::More || cursor.peek() != Some(b'=') {
         return None;
     }
     cursor.advance();
@@ -225,8 +230,11 @@ mod tests {
         check("text/plain; charset=us-ascii (Plain text)", "text/plain", &["charset=us-ascii"]);
         check("text/plain; charset=\"us-\\\"ascii\" ; x = y", "text/plain", &["charset=us-\"ascii", "x=y"]);
         check("Text / HTML", "Text/HTML", &[]);
-        check("text", "text/", &[]);
-        check("", "/", &[]);
+        check("text; charset=x", "text/plain", &["charset=x"]);
+        check("image", "application/octet-stream", &[]);
+        check("multipart/; boundary=x", "application/octet-stream", &["boundary=x"]);
+        check("", "text/plain", &[]);
+        check("text/plain charset=x y=z; a=b", "text/plain", &["charset=x", "a=b"]);
         check("text/plain; name=a b.txt; c=d", "text/plain", &["name=a", "c=d"]);
         check("text/plain; ; charset=x; name=\"open", "text/plain", &["charset=x"]);
         check("text/plain; name==?utf-8?q?a?=; c=", "text/plain", &["name==?utf-8?q?a?=", "c="]);
@@ -254,7 +262,7 @@ mod tests {
     #[test]
     fn many_parameters_are_bounded() {
         assert_eq!(read(&format!("a/b{}", "; x=y".repeat(100_000))).1.len(), PARAMETERS_MAX);
-        assert_eq!(read(&format!("a/b{}", "; x*=y".repeat(100_000))).1.len() <= PARAMETERS_MAX, true);
+        assert!(read(&format!("a/b{}", "; x*=y".repeat(100_000))).1.len() <= PARAMETERS_MAX);
         for piece in [";", "=", "\"", "a", ";a", ";a=(", "*"] {
             let _ = read(&format!("a/b{}", piece.repeat(300_000)));
         }

@@ -115,22 +115,34 @@ impl<'a> Cursor<'a> {
         self.skip_cfws()
     }
 
-    /// `dot-atom`, with white space around the dots allowed (obs-domain, obs-local-part).
+    /// `dot-atom`, with white space around the dots allowed (obs-domain).
     pub(crate) fn dot_atom(&mut self, out: &mut Vec<u8>) -> After {
-        if !self.peek().is_some_and(is_atext) {
-            return After::Broken;
-        }
         loop {
-            self.take_while(out, is_atext);
-            match self.skip_cfws() {
+            match self.atom(out) {
                 After::More if self.peek() == Some(b'.') => {}
                 after => return after,
             }
             self.advance();
             out.push(b'.');
-            match self.skip_cfws() {
-                After::More => {}
-                after => return after,
+            self.skip_cfws();
+        }
+    }
+
+    /// The same with dots at the start, at the end and beside one another, as local parts have them.
+    pub(crate) fn dotted_words(&mut self, out: &mut Vec<u8>) -> After {
+        let mut after = After::Broken;
+        loop {
+            while self.peek() == Some(b'.') {
+                self.advance();
+                out.push(b'.');
+                after = self.skip_cfws();
+            }
+            if after == After::End || (after == After::More && !self.peek().is_some_and(is_atext)) {
+                return after;
+            }
+            after = self.atom(out);
+            if after != After::More || self.peek() != Some(b'.') {
+                return after;
             }
         }
     }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 /// What ENVELOPE shows. Strings are unfolded, encoded words left as they are; any byte but CR, LF and
 /// NUL (shown as U+FFFD) is possible. `None` is NIL: the field is missing. In the subject and in
-/// names, white space is one space. Of a field that is there twice, the last one counts.
+/// names, white space is one space. Of fields that are there twice, the last text counts, and the
+/// addresses of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
     /// `Date`.
@@ -79,15 +80,18 @@ impl Envelope {
 
     /// Takes a field up; `limit` bounds its addresses. Other fields are passed over.
     pub(crate) fn take(&mut self, name: &[u8], value: &[u8], limit: usize) {
+        fn add(list: &mut Vec<EnvelopeAddress>, value: &[u8], limit: usize) {
+            list.append(&mut address_list(value, limit.saturating_sub(list.len())));
+        }
         match name.to_ascii_lowercase().as_slice() {
             b"date" => self.date = Some(shown(value)),
             b"subject" => self.subject = Some(shown_to_people(value)),
-            b"from" => self.from = address_list(value, limit),
-            b"sender" => self.sender = address_list(value, limit),
-            b"reply-to" => self.reply_to = address_list(value, limit),
-            b"to" => self.to = address_list(value, limit),
-            b"cc" => self.cc = address_list(value, limit),
-            b"bcc" => self.bcc = address_list(value, limit),
+            b"from" => add(&mut self.from, value, limit),
+            b"sender" => add(&mut self.sender, value, limit),
+            b"reply-to" => add(&mut self.reply_to, value, limit),
+            b"to" => add(&mut self.to, value, limit),
+            b"cc" => add(&mut self.cc, value, limit),
+            b"bcc" => add(&mut self.bcc, value, limit),
             b"in-reply-to" => self.in_reply_to = Some(shown(value)),
             b"message-id" => self.message_id = Some(shown(value)),
             _ => {}

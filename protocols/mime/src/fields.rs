@@ -115,20 +115,25 @@ pub enum Select {
     NotNamed,
 }
 
-/// The wanted fields of a header block as they stand, and an empty line after them.
+/// The wanted fields of a header block as they stand, and the empty line that ends them; the latter
+/// is left out of all-but-named fields when the block has none.
 pub fn select_fields<N: AsRef<[u8]>>(block: &[u8], names: &[N], select: Select) -> Bytes {
     let mut out = BytesMut::new();
+    let mut end = 0;
     for field in fields(block) {
         let named = names.iter().any(|name| field.name().eq_ignore_ascii_case(name.as_ref()));
         if named == (select == Select::Named) {
             out.extend_from_slice(field.raw());
         }
+        end = field.raw.end;
     }
-    // A header that ends without a line end gets one, so that the empty line is one.
-    if out.last().is_some_and(|b| *b != b'\n') {
+    if select == Select::Named || end < block.len() {
+        // A header that ends without a line end gets one, so that the empty line is one.
+        if out.last().is_some_and(|b| *b != b'\n') {
+            out.extend_from_slice(b"\r\n");
+        }
         out.extend_from_slice(b"\r\n");
     }
-    out.extend_from_slice(b"\r\n");
     out.freeze()
 }
 

@@ -223,15 +223,11 @@ impl Scanner {
         if self.boundaries.is_empty() || self.parts.len() >= PARTS_MAX {
             return None;
         }
-        let exact = if rest.len() > 2 { rest.strip_suffix(b"--").unwrap_or(rest) } else { rest };
         let mut best: Option<(usize, &Bytes)> = None;
         for (place, boundary) in self.boundaries.iter().enumerate().rev() {
             let longer = best.is_none_or(|(_, known)| known.len() < boundary.value.len());
-            if longer && exact.starts_with(&boundary.value) {
+            if longer && rest.starts_with(&boundary.value) {
                 best = Some((place, &boundary.value));
-                if boundary.value.len() == exact.len() {
-                    break;
-                }
             }
         }
         let (place, value) = best?;
@@ -273,7 +269,7 @@ impl Scanner {
         let digest =
             self.open.len().checked_sub(2).and_then(|at| self.open.get(at)).is_some_and(|o| o.digest);
         let depth = self.open.len();
-        let full = self.parts.len() >= PARTS_MAX || depth > NESTING_MAX;
+        let full = self.parts.len() >= PARTS_MAX || depth >= NESTING_MAX;
         let Some(open) = self.open.last_mut() else { return };
         let Some(part) = self.parts.get_mut(open.part) else { return };
         open.lines_before_body = lines_before_body;
@@ -354,8 +350,8 @@ impl Part {
         }
         if let Some(found) = found {
             if !found.is("message", "rfc822") {
-                self.media_type = Bytes::from(found.media_type);
-                self.subtype = Bytes::from(found.subtype);
+                self.media_type = found.media_type;
+                self.subtype = found.subtype;
             }
             self.parameters = found.parameters;
         }
