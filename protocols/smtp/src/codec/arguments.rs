@@ -144,8 +144,11 @@ fn decimal(text: &str) -> Option<u64> {
 }
 
 fn body_type(text: &str) -> Option<BodyType> {
-    let known =
-        [("7BIT", BodyType::SevenBit), ("8BITMIME", BodyType::EightBitMime), ("BINARYMIME", BodyType::BinaryMime)];
+    let known = [
+        ("7BIT", BodyType::SevenBit),
+        ("8BITMIME", BodyType::EightBitMime),
+        ("BINARYMIME", BodyType::BinaryMime),
+    ];
     known.into_iter().find(|(name, _)| text.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
@@ -234,7 +237,8 @@ mod tests {
 
     #[test]
     fn recipients() {
-        let found = recipient("TO:<@x.test:b@c.d> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;B+2BB@c.d", false).unwrap();
+        let found =
+            recipient("TO:<@x.test:b@c.d> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;B+2BB@c.d", false).unwrap();
         assert_eq!(found.path, ForwardPath::Address(Address::parse("b@c.d").unwrap()));
         assert_eq!(found.notify, Some(DsnNotify::On { success: true, failure: false, delay: true }));
         assert_eq!(found.original, Some(("rfc822".into(), "B+B@c.d".into())));

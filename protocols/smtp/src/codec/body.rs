@@ -36,6 +36,8 @@ pub struct BodyLimits {
     pub line: usize,
     /// Bytes beyond `size` that are still read, only to answer at the right place.
     pub swallow: u64,
+    /// NUL is taken in text too. RFC 5322 forbids it and IMAP cannot carry it.
+    pub allow_nul: bool,
 }
 
 /// A whole message.
@@ -203,7 +205,9 @@ impl Receiver {
             }
             _ => {
                 self.count(found + 1);
-                self.raise(Error::BodyNul);
+                if !self.limits.allow_nul {
+                    self.raise(Error::BodyNul);
+                }
             }
         }
         found + 1

@@ -3,7 +3,8 @@
 use super::*;
 use proptest::prelude::*;
 
-const LIMITS: BodyLimits = BodyLimits { size: 10_000, header: 1000, line: 200, swallow: 5000 };
+const LIMITS: BodyLimits =
+    BodyLimits { size: 10_000, header: 1000, line: 200, swallow: 5000, allow_nul: false };
 
 type Outcome = (Progress, Result<Vec<u8>, Error>, Vec<u8>);
 
@@ -75,7 +76,17 @@ fn smuggling_corpus() {
 
 #[test]
 fn well_known_smuggling_sequences_end_nothing() {
-    for end in ["\n.\n", "\n.\r\n", "\r.\r", "\r\n.\n", "\r\n.\r", "\r.\r\n", "\r\n\0.\r\n", "\n.\r", "\r\r\n.\r\r\n"] {
+    for end in [
+        "\n.\n",
+        "\n.\r\n",
+        "\r.\r",
+        "\r\n.\n",
+        "\r\n.\r",
+        "\r.\r\n",
+        "\r\n\0.\r\n",
+        "\n.\r",
+        "\r\r\n.\r\r\n",
+    ] {
         let bytes = format!("a{end}MAIL FROM:<evil@example.com>\r\n.\r\n");
         let (progress, message, rest) = data(bytes.as_bytes(), bytes.len(), LIMITS);
         assert_eq!(progress, Progress::End);
@@ -104,7 +115,10 @@ fn limits_hold() {
     assert_eq!(case(format!("a: b\r\n\r\n{line}zz")), (Progress::End, Err(Error::BodyLineTooLong)));
     assert_eq!(case("a: b\r\n".repeat(170)), (Progress::End, Err(Error::HeaderTooLarge)));
     assert!(case(format!("\r\n{}", "a: b\r\n".repeat(170))).1.is_ok());
-    assert_eq!(case(format!("\r\n{}", "a: b\r\n".repeat(1700))), (Progress::End, Err(Error::MessageTooLarge)));
+    assert_eq!(
+        case(format!("\r\n{}", "a: b\r\n".repeat(1700))),
+        (Progress::End, Err(Error::MessageTooLarge))
+    );
     assert_eq!(case(format!("\r\n{}", "a: b\r\n".repeat(5000))).0, Progress::Flood);
 }
 

@@ -77,7 +77,9 @@ mod tests {
         assert_eq!(split_path("<a@b.c> SIZE=1"), Some(("a@b.c", " SIZE=1")));
         assert_eq!(split_path("<\"a> \\\"b\"@c.d>"), Some(("\"a> \\\"b\"@c.d", "")));
         assert_eq!(split_path("<>"), Some(("", "")));
-        for bad in ["", "a@b.c", "<a@b.c", "<a b@c.d>", "<<a@b.c>>", "<\"a@b.c>", &format!("<{}>", "a".repeat(5000))] {
+        for bad in
+            ["", "a@b.c", "<a@b.c", "<a b@c.d>", "<<a@b.c>>", "<\"a@b.c>", &format!("<{}>", "a".repeat(5000))]
+        {
             assert_eq!(split_path(bad), None, "{bad}");
         }
     }
@@ -89,7 +91,15 @@ mod tests {
         assert_eq!(forward_path("@[IPv6:2001:db8::1]:bob@example.org"), Ok(bob));
         assert_eq!(forward_path("POSTMASTER"), Ok(ForwardPath::Postmaster));
         assert_eq!(reverse_path(""), Ok(ReversePath::Null));
-        for bad in ["@a.test bob@example.org", "@a.test:", "a.test:bob", "@:bob@example.org", "@a.test,:b@c.d", "", "user"] {
+        for bad in [
+            "@a.test bob@example.org",
+            "@a.test:",
+            "a.test:bob",
+            "@:bob@example.org",
+            "@a.test,:b@c.d",
+            "",
+            "user",
+        ] {
             assert_eq!(forward_path(bad), Err(Error::ForwardPath), "{bad}");
         }
     }

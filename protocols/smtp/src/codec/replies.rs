@@ -46,7 +46,8 @@ impl ReplyReader {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let (code, rest) = line.split_at_checked(3).ok_or(Error::ReplySyntax)?;
-        let code = std::str::from_utf8(code).ok().filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
+        let code =
+            std::str::from_utf8(code).ok().filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
         let code = code.and_then(|code| code.parse::<u16>().ok()).filter(|code| (200..=599).contains(code));
         let code = code.ok_or(Error::ReplySyntax)?;
         let (last, text) = match rest {
@@ -118,7 +119,8 @@ mod tests {
 
     #[test]
     fn replies_of_all_shapes() {
-        let bytes = b"250-a\r\n250-SIZE 1\r\n250 b\r\n550-5.1.1 no\r\n550 5.1.1 such user\r\n354\r\n221 4.0.0 x\n";
+        let bytes =
+            b"250-a\r\n250-SIZE 1\r\n250 b\r\n550-5.1.1 no\r\n550 5.1.1 such user\r\n354\r\n221 4.0.0 x\n";
         let want = vec![
             Ok(Reply::bare(250, "a\nSIZE 1\nb")),
             Ok(Reply::new(550, (5, 1, 1), "no\nsuch user")),
@@ -132,7 +134,8 @@ mod tests {
 
     #[test]
     fn hostile_replies_end_in_errors() {
-        let syntax: [&[u8]; 6] = [b"\r\n", b"2\r\n", b"2x0 a\r\n", b"250_a\r\n", b"250-a\r\n251 b\r\n", b"999 a\r\n"];
+        let syntax: [&[u8]; 6] =
+            [b"\r\n", b"2\r\n", b"2x0 a\r\n", b"250_a\r\n", b"250-a\r\n251 b\r\n", b"999 a\r\n"];
         for bytes in syntax {
             assert_eq!(read(bytes, 3), vec![Err(Error::ReplySyntax)]);
         }

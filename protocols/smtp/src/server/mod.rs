@@ -1,1 +1,23 @@
-//! (to come)
+//! The server's side: [`Session`] is a [`estafette_machine::Machine`]; [`Ask`] and [`Answer`] are its
+//! talk with the engine.
+//!
+//! One file per group of verbs; [`verb`] is the table. After an answer the driver has to call
+//! `received` again while input is left, even when nothing new came: replies may wait for it.
+
+mod ask;
+mod auth;
+mod config;
+mod hello;
+mod mail;
+mod message;
+mod misc;
+mod phase;
+mod session;
+mod verb;
+
+#[cfg(test)]
+mod tests;
+
+pub use ask::{Answer, Ask, Delivery, Identity, Mechanism, Peer, Secret};
+pub use config::{AUTH_LINE_MAX, Kind, Limits, ServerConfig, Times, TlsMode};
+pub use session::Session;
