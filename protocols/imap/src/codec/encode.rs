@@ -69,7 +69,7 @@ impl Encoder {
         let _ = self.out.write_fmt(text);
     }
 
-    fn raw(&mut self, text: &str) {
+    pub(super) fn raw(&mut self, text: &str) {
         self.out.copy(text.as_bytes());
     }
 
@@ -322,8 +322,7 @@ impl Encoder {
         self.raw("\r\n");
     }
 
-    /// Begins `* n FETCH (…)`; the writer prints the items and ends the line when it is dropped by
-    /// [`FetchWriter::finish`].
+    /// Begins `* n FETCH (…)`; the writer prints the items, and [`FetchWriter::finish`] ends the line.
     pub fn fetch(&mut self, number: u32) -> FetchWriter<'_> {
         FetchWriter::new(self, number)
     }
@@ -383,3 +382,6 @@ impl Encoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

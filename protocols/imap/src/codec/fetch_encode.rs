@@ -28,7 +28,7 @@ impl<'a> FetchWriter<'a> {
     }
 
     /// Begins an item: a space when it is not the first.
-    fn item(&mut self, name: &str) -> &mut Encoder {
+    pub(super) fn item(&mut self, name: &str) -> &mut Encoder {
         let space = if std::mem::replace(&mut self.empty, false) { "" } else { " " };
         self.encoder.print(format_args!("{space}{name}"));
         self.encoder
@@ -112,11 +112,6 @@ impl<'a> FetchWriter<'a> {
     /// `BINARY.SIZE[part] n`
     pub fn binary_size(&mut self, part: &Part, bytes: u64) {
         self.item("BINARY.SIZE[").print(format_args!("{part}] {bytes}"));
-    }
-
-    /// Begins an item whose value the caller prints (`ENVELOPE `, `BODY `, `BODYSTRUCTURE `).
-    pub(super) fn structure(&mut self, name: &'static str) -> &mut Encoder {
-        self.item(name)
     }
 }
 

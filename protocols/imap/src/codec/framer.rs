@@ -275,7 +275,7 @@ impl Framer {
         let mut line = input.split_to(self.scanned + at + 1).freeze();
         self.scanned = 0;
         line.truncate(line.len().saturating_sub(1));
-        self.draft.begin(&line);
+        self.draft.begin(&line, self.limits.line);
         let ended = line.last() == Some(&b'\r');
         if ended {
             line.truncate(line.len().saturating_sub(1));
@@ -297,15 +297,16 @@ impl Framer {
     /// Throws away the start of a line that is too long and has not ended.
     fn shorten(&mut self, input: &mut BytesMut) -> Scan {
         // One more for the CR of a line that is just short enough.
-        if input.len() <= self.limits.line.saturating_add(1) {
-            return Scan::Incomplete;
+        if input.len() > self.limits.line.saturating_add(1) {
+            self.draft.begin(input, self.limits.line);
+            let excess = input.len().saturating_sub(LINE_END);
+            input.advance(excess);
+            self.scanned = input.len();
+            self.shortened = true;
+            self.draft.swallow(excess);
         }
-        self.draft.begin(input);
-        let excess = input.len().saturating_sub(LINE_END);
-        input.advance(excess);
-        self.scanned = input.len();
-        self.shortened = true;
-        if self.draft.swallow(excess as u64, self.limits.swallow) { Scan::Incomplete } else { Scan::TooMuch }
+        let lost = self.draft.swallowed.saturating_add(input.len() as u64);
+        if self.shortened && lost > self.limits.swallow { Scan::TooMuch } else { Scan::Incomplete }
     }
 
     fn on_line(&mut self, input: &mut BytesMut) -> Option<Framed> {
@@ -322,6 +323,12 @@ impl Framer {
         let too_long = (self.draft.bytes > self.limits.command).then_some(Fault::CommandTooLong);
         if let Some(fault) = fault.or(too_long) {
             self.draft.refuse(fault);
+        }
+        if let Some(fault) = self.draft.refusal {
+            self.draft.swallow(line.len() + 2);
+            if self.draft.swallowed > self.limits.swallow {
+                return Some(self.fatal(fault));
+            }
         }
         match announcement {
             Some(announcement) => self.announced(line, announcement),
@@ -380,6 +387,7 @@ impl Framer {
         *left -= bytes.len() as u64;
         let left = *left;
         if !literal.literal8 && memchr::memchr(0, &bytes).is_some() {
+            self.draft.swallow(literal.body.len() + bytes.len());
             self.draft.refuse(Fault::Nul);
             self.state = State::Swallow { left };
             return None;
@@ -399,7 +407,8 @@ impl Framer {
         let count = at_most(left, input.len());
         input.advance(count);
         let left = left - count as u64;
-        if !self.draft.swallow(count as u64, self.limits.swallow) {
+        self.draft.swallow(count);
+        if self.draft.swallowed > self.limits.swallow {
             let fault = self.draft.refusal.unwrap_or(Fault::CommandTooLong);
             return Some(self.fatal(fault));
         }
@@ -427,14 +436,17 @@ impl Framer {
 }
 
 impl Draft {
-    /// Reads the tag, and whether it is an APPEND, from the first line.
-    fn begin(&mut self, line: &[u8]) {
+    /// Reads the tag, and whether it is an APPEND, from the first line (from no more of it than its
+    /// limit, so that it does not matter how much is there).
+    fn begin(&mut self, line: &[u8], limit: usize) {
         if std::mem::replace(&mut self.begun, true) {
             return;
         }
-        let mut words = line.splitn(3, |b| *b == b' ');
-        self.tag = words.next().and_then(|word| std::str::from_utf8(word).ok()).and_then(Tag::new);
-        self.append = words.next().is_some_and(|verb| verb.eq_ignore_ascii_case(b"APPEND"));
+        let mut words = line.get(..limit).unwrap_or(line).splitn(3, |b| *b == b' ');
+        let (tag, verb) = (words.next(), words.next());
+        let tag = tag.filter(|_| verb.is_some()).and_then(|word| std::str::from_utf8(word).ok());
+        self.tag = tag.and_then(Tag::new);
+        self.append = verb.is_some_and(|verb| verb.eq_ignore_ascii_case(b"APPEND"));
     }
 
     /// Whether the literal after `before` is a message of an APPEND: every one of its literals is,
@@ -450,10 +462,9 @@ impl Draft {
         self.pieces = Vec::new();
     }
 
-    /// Counts bytes that are thrown away; false when they are too many.
-    fn swallow(&mut self, bytes: u64, limit: u64) -> bool {
-        self.swallowed = self.swallowed.saturating_add(bytes);
-        self.swallowed <= limit
+    /// Counts bytes that are thrown away.
+    fn swallow(&mut self, bytes: usize) {
+        self.swallowed = self.swallowed.saturating_add(bytes as u64);
     }
 }
 
@@ -481,3 +492,6 @@ impl Announcement {
 fn at_most(left: u64, available: usize) -> usize {
     usize::try_from(left).map_or(available, |left| left.min(available))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! - [`framer`] cuts the stream into commands: lines and literals. It alone decides about CR and LF.
 //! - [`parse`] makes a [`command::Command`] of a frame.
-//! - [`response`] and [`encode`] print what the server says.
+//! - [`response`] has what the server says, as values; [`encode`] prints it.
 
 pub(crate) mod chars;
 pub mod command;
@@ -20,6 +20,7 @@ pub mod response;
 pub mod rope;
 pub mod search;
 pub mod sequence;
+mod structure;
 pub mod utf7;
 
 /// How names and strings are written in both directions.

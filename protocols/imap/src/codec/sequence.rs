@@ -225,3 +225,62 @@ impl fmt::Display for NumberSet {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn number(n: u32) -> SequenceNumber {
+        NonZeroU32::new(n).map_or(SequenceNumber::Last, SequenceNumber::Value)
+    }
+
+    /// 0 stands for `*`.
+    fn sequence(ranges: &[(u32, u32)]) -> SequenceSet {
+        let range = |(from, to): &(u32, u32)| SequenceRange { from: number(*from), to: number(*to) };
+        SequenceSet::Ranges(ranges.iter().map(range).collect())
+    }
+
+    #[test]
+    fn sets_are_resolved() {
+        let shown = |ranges: &[(u32, u32)], last| sequence(ranges).resolve(last).unwrap().to_string();
+        assert_eq!(shown(&[(2, 4), (7, 7), (12, 0)], 15), "2:4,7,12:15");
+        assert_eq!(shown(&[(4, 2), (3, 5)], 15), "2:5");
+        assert_eq!(shown(&[(20, 0)], 15), "15:20");
+        assert_eq!(shown(&[(0, 0)], 15), "15");
+        assert_eq!(shown(&[(0, 0), (1, 0), (7, 8)], 0), "7:8");
+        assert_eq!(shown(&[(1, u32::MAX), (3, 3)], 9), "1:4294967295");
+        assert_eq!(SequenceSet::Saved.resolve(9), None);
+        assert_eq!(SequenceSet::all().to_string(), "1:*");
+        assert_eq!(sequence(&[(4, 2), (0, 0)]).to_string(), "4:2,*");
+        assert!(sequence(&[(1, 0)]).exceeds(0) && sequence(&[(3, 9)]).exceeds(8));
+        assert!(!sequence(&[(1, 0), (3, 8)]).exceeds(8));
+    }
+
+    #[test]
+    fn selection_touches_only_what_exists() {
+        let uids: Vec<Uid> = [3, 5, 8, u32::MAX].into_iter().filter_map(Uid::new).collect();
+        let set = NumberSet::from_ranges(vec![(1, 4), (6, u32::MAX)]);
+        let found: Vec<_> = set.select(&uids).map(|(i, uid)| (i, uid.value())).collect();
+        assert_eq!(found, [(0, 3), (2, 8), (3, u32::MAX)]);
+        assert_eq!(NumberSet::from_ranges(vec![(0, u32::MAX)]).len(), 1 << 32);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_plain_set(ranges in prop::collection::vec((0u32..40, 0u32..40), 0..12), more in prop::collection::vec(0u32..50, 0..12)) {
+            let mut plain: BTreeSet<u32> = ranges.iter().flat_map(|(a, b)| *a.min(b)..=*a.max(b)).collect();
+            let mut set = NumberSet::from_ranges(ranges);
+            for n in more {
+                plain.insert(n);
+                set.insert(n);
+            }
+            prop_assert!(set.iter().eq(plain.iter().copied()));
+            prop_assert!(set.ranges().windows(2).all(|w| w[0].1 + 1 < w[1].0));
+            prop_assert_eq!(set.len(), plain.len() as u64);
+            prop_assert_eq!((set.first(), set.last()), (plain.first().copied(), plain.last().copied()));
+            prop_assert!((0..60).all(|n| set.contains(n) == plain.contains(&n)));
+        }
+    }
+}
