@@ -26,6 +26,7 @@ mod key;
 mod name;
 pub mod read;
 mod rows;
+mod structure;
 mod uid_maps;
 mod watch;
 
@@ -42,5 +43,6 @@ pub use flags::{
 pub use key::{AccountRef, MailboxRef, shard_range};
 pub use name::{LEVEL_MAX_BYTES, LEVELS_MAX, MailboxName, NAME_MAX_BYTES, NameError, SEPARATOR};
 pub use rows::{AccountRow, AccountState, Delivered, MailboxRow, MessageRow, NameRow, SpecialUse};
+pub use structure::{STRUCTURES_BYTES, Structures};
 pub use uid_maps::{UID_MAPS_BYTES, UidMaps};
 pub use watch::{Listener, Topic, Watch, Watchers};

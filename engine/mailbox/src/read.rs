@@ -85,7 +85,11 @@ pub fn usage<R: Read + ?Sized>(rows: &R, at: AccountRef) -> Result<(u64, u64), E
 }
 
 /// What stands behind a name.
-pub fn name<R: Read + ?Sized>(rows: &R, at: AccountRef, name: &MailboxName) -> Result<Option<NameRow>, Error> {
+pub fn name<R: Read + ?Sized>(
+    rows: &R,
+    at: AccountRef,
+    name: &MailboxName,
+) -> Result<Option<NameRow>, Error> {
     row(rows, Kind::Name, at.key(Kind::Name, name.as_str().as_bytes()), NameRow::decode)
 }
 

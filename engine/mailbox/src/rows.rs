@@ -335,3 +335,92 @@ impl Delivered {
         reader.end(row)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    fn validity(value: u32) -> UidValidity {
+        UidValidity(NonZeroU32::new(value).unwrap())
+    }
+
+    /// What version one of each row has written stays readable: never change these bytes.
+    #[test]
+    fn rows_of_version_one() {
+        let account = AccountRow {
+            state: AccountState::Doomed,
+            created_ms: 300,
+            bytes: 1,
+            messages: 2,
+            mailboxes: 5,
+            next_mailbox: MailboxId(6),
+            next_email: EmailId(7),
+            last_uid_validity: 8,
+            delivery_period: 9,
+        };
+        let bytes = [1, 1, 0xAC, 2, 1, 2, 5, 6, 7, 8, 9];
+        assert_eq!(account.encode(), bytes);
+        assert_eq!(AccountRow::decode(&bytes), Some(account));
+
+        let name = NameRow { mailbox: Some(MailboxId(3)), special_use: Some(SpecialUse::Junk) };
+        assert_eq!(name.encode(), [1, 3, 3]);
+        assert_eq!(NameRow::decode(&[1, 3, 3]), Some(name));
+        assert_eq!(NameRow::decode(&[1, 0, 0]), Some(NameRow { mailbox: None, special_use: None }));
+        assert_eq!(NameRow::decode(&[1, 1, 6]), None);
+
+        let delivered = Delivered {
+            mailbox: MailboxId(1),
+            uid_validity: validity(2),
+            uid: Uid::new(3).unwrap(),
+            email: EmailId(4),
+        };
+        assert_eq!(delivered.encode(), [1, 1, 2, 3, 4]);
+        assert_eq!(Delivered::decode(&[1, 1, 2, 3, 4]), Some(delivered));
+    }
+
+    #[test]
+    fn mailboxes_of_version_one() {
+        let mailbox = MailboxRow {
+            uid_validity: validity(1),
+            uid_next: Uid::new(2).unwrap(),
+            highest_modseq: ModSeq(3),
+            exists: 4,
+            unseen: 5,
+            deleted: 6,
+            bytes: 7,
+            created_ms: 8,
+            expunged_modseq: ModSeq(9),
+            expunge_floor: ModSeq(10),
+            expunge_rows: 11,
+        };
+        let bytes = [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+        assert_eq!(mailbox.encode(), bytes);
+        assert_eq!(MailboxRow::decode(&bytes), Some(mailbox));
+        assert_eq!(MailboxRow::decode(&bytes[..11]), None);
+        assert_eq!(MailboxRow::decode(&[&bytes[..], &[0]].concat()), None);
+    }
+
+    #[test]
+    fn messages_of_version_one() {
+        let message = MessageRow {
+            arrival: ModSeq(5),
+            modseq: ModSeq(7),
+            flags: SystemFlags::SEEN.with(SystemFlags::DRAFT),
+            keywords: KeywordSet::one(2).with(KeywordSet::one(100)),
+            internal_date_ms: -2,
+            save_date_ms: 300,
+            size: 9,
+            body: BodyHash([0xAB; 32]),
+            email: EmailId(4),
+        };
+        let mut bytes = vec![1];
+        bytes.extend_from_slice(&[0xAB; 32]);
+        bytes.extend_from_slice(&[5, 2, 17, 2, 2, 100, 3, 0xAC, 2, 9, 4]);
+        assert_eq!(message.encode(), bytes);
+        assert_eq!(MessageRow::decode(&bytes), Some(message));
+        for cut in 0..bytes.len() {
+            assert_eq!(MessageRow::decode(&bytes[..cut]), None);
+        }
+    }
+}

@@ -78,11 +78,8 @@ impl UidMaps {
             None => block::read_from(rows, at, 0)?,
         };
         let uids = Arc::new(uids);
-        let known = Known {
-            uid_next: row.uid_next,
-            expunged_modseq: row.expunged_modseq,
-            uids: Arc::clone(&uids),
-        };
+        let known =
+            Known { uid_next: row.uid_next, expunged_modseq: row.expunged_modseq, uids: Arc::clone(&uids) };
         self.cache.insert(at, known);
         Ok(uids)
     }

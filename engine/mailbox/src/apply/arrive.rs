@@ -103,12 +103,7 @@ impl Work<'_> {
         })
     }
 
-    pub(super) fn move_(
-        &mut self,
-        from: MailboxId,
-        to: MailboxId,
-        uids: &UidSet,
-    ) -> Result<Response, Stop> {
+    pub(super) fn move_(&mut self, from: MailboxId, to: MailboxId, uids: &UidSet) -> Result<Response, Stop> {
         self.transfer(from, to, uids, |_, _| Ok(Bodies::Kept))
     }
 

@@ -202,7 +202,11 @@ impl Work<'_> {
     }
 
     /// A new, empty mailbox under a name that is not in use (or is INBOX, which is being replaced).
-    fn new_mailbox(&mut self, name: &MailboxName, special_use: Option<SpecialUse>) -> (MailboxRef, MailboxRow) {
+    fn new_mailbox(
+        &mut self,
+        name: &MailboxName,
+        special_use: Option<SpecialUse>,
+    ) -> (MailboxRef, MailboxRow) {
         let id = self.account.next_mailbox;
         self.account.next_mailbox = MailboxId(id.0.saturating_add(1));
         let seconds = u32::try_from(self.context.time_ms / 1000).unwrap_or(u32::MAX);

@@ -60,7 +60,9 @@ fn run(
     let mut work = match (&command.action, read::account_row(&*tx, at)?) {
         (Action::DeleteAccount, row) => return purge::delete_account(context, at, row, tx, topics),
         (Action::Purge, None) => return Ok(Response::Purged { more: false }),
-        (Action::Purge, Some(row)) if row.state == AccountState::Doomed => return purge::account(at, row, tx),
+        (Action::Purge, Some(row)) if row.state == AccountState::Doomed => {
+            return purge::account(at, row, tx);
+        }
         (Action::Purge, Some(_)) => return purge::mailboxes(at, tx),
         (_, row) => Work::begin(*context, at, row, tx, topics)?,
     };

@@ -74,8 +74,10 @@ pub(super) fn delete_account(
         delivery_period: 0,
     });
     if row.state == AccountState::Live {
-        let names = read::names(&*tx, at)?.into_iter();
-        topics.extend(names.filter_map(|(_, row)| Some(Topic::Mailbox(at.mailbox(row.mailbox?)))));
+        for mailbox in read::names(&*tx, at)?.into_iter().filter_map(|(_, row)| row.mailbox) {
+            tx.delete(Family::Row, at.mailbox(mailbox).key(Kind::Mailbox, &[]));
+            topics.push(Topic::Mailbox(at.mailbox(mailbox)));
+        }
         topics.push(Topic::Mailboxes(at));
         let own = at.key(Kind::Name, &[])..after(at.key(Kind::Doomed, &[]));
         tx.delete_range(Family::Row, own);

@@ -244,8 +244,7 @@ fn same_account(view: &View, maps: &UidMaps, at: AccountRef, plain: &Account) {
 /// No problem is found, and bodies are referred to as often as messages name them.
 fn sound(shard: ShardId, accounts: &BTreeMap<u64, Account>) {
     let mut named: BTreeMap<[u8; 32], i64> = BTreeMap::new();
-    let report =
-        check(&store().view(), shard, &mut |hash| *named.entry(hash.0).or_default() += 1).unwrap();
+    let report = check(&store().view(), shard, &mut |hash| *named.entry(hash.0).or_default() += 1).unwrap();
     assert_eq!(report.problems, []);
     let plain: Vec<_> = accounts.values().flat_map(Account::mailboxes).collect();
     assert_eq!(report.mailboxes, plain.len() as u64);

@@ -316,7 +316,9 @@ impl Account {
             }
             let (system, keywords) = match change {
                 FlagChange::Add => (message.system.with(flags.system), &message.keywords | &words(flags)),
-                FlagChange::Remove => (message.system.without(flags.system), &message.keywords - &words(flags)),
+                FlagChange::Remove => {
+                    (message.system.without(flags.system), &message.keywords - &words(flags))
+                }
                 FlagChange::Replace => (flags.system, words(flags)),
             };
             if (system, &keywords) != (message.system, &message.keywords) {
@@ -325,7 +327,11 @@ impl Account {
             }
         }
         mailbox.modseq += u64::from(!changed.is_empty());
-        Ok(Response::Stored { modseq: ModSeq(mailbox.modseq), changed: uids(changed), modified: uids(modified) })
+        Ok(Response::Stored {
+            modseq: ModSeq(mailbox.modseq),
+            changed: uids(changed),
+            modified: uids(modified),
+        })
     }
 
     fn expunge(&mut self, id: MailboxId, set: &UidSet, only_deleted: bool) -> Outcome {
