@@ -94,14 +94,15 @@ pub(crate) struct Notes {
 
 impl Notes {
     /// Notes a field if it changed.
-    pub(crate) fn changed<T: ToString + PartialEq>(&mut self, name: &str, before: Option<T>, after: Option<T>) {
+    pub(crate) fn changed<T: ToString + PartialEq>(
+        &mut self,
+        name: &str,
+        before: Option<T>,
+        after: Option<T>,
+    ) {
         if before != after && self.fields.len() < FIELDS_MAX {
             let text = |value: Option<T>| value.map(|v| cut(v.to_string()));
-            self.fields.push(AuditField {
-                name: name.to_owned(),
-                before: text(before),
-                after: text(after),
-            });
+            self.fields.push(AuditField { name: name.to_owned(), before: text(before), after: text(after) });
         }
     }
 

@@ -257,7 +257,8 @@ impl Directory {
     pub fn account_info(&self, account: &Account) -> AccountInfo {
         let domain = account.domain.and_then(|id| self.domain(id)).map(|d| &d.name);
         let addresses = account.addresses.iter().filter_map(|address| {
-            domain.map(|d| AddressInfo { address: format!("{}@{d}", address.local), enabled: address.enabled })
+            domain
+                .map(|d| AddressInfo { address: format!("{}@{d}", address.local), enabled: address.enabled })
         });
         let names = |list: Option<&[crate::Destination]>| {
             list.unwrap_or_default().iter().map(|d| self.destination_name(d)).collect::<Vec<_>>()

@@ -46,7 +46,9 @@ pub use model::{
     HostedDomain, Plan, PlanFields, PlanId, Redirection, Role, Services, Settings, Standing,
 };
 pub use refusal::{LimitKind, Refusal};
-pub use resolve::{DEPTH_MAX, MailboxTarget, OutsideTarget, Resolution, STEPS_MAX, TARGETS_MAX, Targets, Via};
+pub use resolve::{
+    DEPTH_MAX, MailboxTarget, OutsideTarget, Resolution, STEPS_MAX, TARGETS_MAX, Targets, Via,
+};
 pub use rows::{RowSource, Rows, key_range};
 pub use tables::Directory;
 pub use view::View;

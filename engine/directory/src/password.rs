@@ -93,7 +93,11 @@ impl PasswordProblem {
 
 /// Holds a new password against the rules. `names` are the account's addresses (and their local
 /// parts), which it must not be either.
-pub fn check_rules(password: &str, username: Option<&Username>, names: &[&str]) -> Result<(), PasswordProblem> {
+pub fn check_rules(
+    password: &str,
+    username: Option<&Username>,
+    names: &[&str],
+) -> Result<(), PasswordProblem> {
     if password.len() > PASSWORD_MAX_BYTES {
         return Err(PasswordProblem::TooLong);
     }
@@ -106,7 +110,8 @@ pub fn check_rules(password: &str, username: Option<&Username>, names: &[&str]) 
     }
     // Common ones are named as such, also those that the other rules would catch.
     let lower = password.to_lowercase();
-    if username.is_some_and(|name| lower == name.as_str()) || names.iter().any(|n| n.to_lowercase() == lower) {
+    if username.is_some_and(|name| lower == name.as_str()) || names.iter().any(|n| n.to_lowercase() == lower)
+    {
         return Err(PasswordProblem::IsUsername);
     }
     if COMMON.lines().any(|line| line == lower) {
@@ -300,7 +305,9 @@ mod tests {
 
     #[test]
     fn other_hashes_are_not_taken() {
-        for text in ["", "x", "$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$c2FsdHNhbHQ", "$argon2id$v=19$m=8,t=1,p=1"] {
+        for text in
+            ["", "x", "$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$c2FsdHNhbHQ", "$argon2id$v=19$m=8,t=1,p=1"]
+        {
             assert!(!PasswordHash::new(text).is_valid(), "{text}");
             assert!(!quick().verify(Some(&PasswordHash::new(text)), ""));
         }

@@ -74,7 +74,9 @@ pub enum Refusal {
         prefix: String,
     },
     /// No prefix.
-    #[error("a prefix has 1 to 32 lower case letters and digits, begins with a letter and ends with none of the digits")]
+    #[error(
+        "a prefix has 1 to 32 lower case letters and digits, begins with a letter and ends with none of the digits"
+    )]
     InvalidPrefix,
     /// No name for an operator.
     #[error("an operator's name does not end with a digit, so that it cannot be taken for an account's")]

@@ -64,7 +64,8 @@ impl Directory {
             Role::DomainAdministrator => {
                 let record = self.domain(domain);
                 account.domain == Some(domain)
-                    || record.is_some_and(|d| account.domain == Some(self.root_of(d)) || d.administrator == actor)
+                    || record
+                        .is_some_and(|d| account.domain == Some(self.root_of(d)) || d.administrator == actor)
             }
         }
     }

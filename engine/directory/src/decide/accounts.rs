@@ -208,7 +208,11 @@ impl Draft<'_> {
         Ok(Reply::Done)
     }
 
-    pub(super) fn set_password(&mut self, id: AccountId, hash: Option<&PasswordHash>) -> Result<Reply, Refusal> {
+    pub(super) fn set_password(
+        &mut self,
+        id: AccountId,
+        hash: Option<&PasswordHash>,
+    ) -> Result<Reply, Refusal> {
         check_hash(hash)?;
         let mut account = self.edit(id)?;
         account.password_hash = hash.cloned();

@@ -68,7 +68,8 @@ impl Draft<'_> {
             self.put(Record::Account(account));
         }
         for name in DEFAULT_ADDRESSES.into_iter().filter(|name| taken.as_deref() != Some(name)) {
-            let local = LocalPart::parse(name).map_err(|_| Refusal::UnknownAddress { address: name.into() })?;
+            let local =
+                LocalPart::parse(name).map_err(|_| Refusal::UnknownAddress { address: name.into() })?;
             self.put_default_alias(id, local, administrator.id)?;
         }
         Ok(Reply::Domain { id, administrator: administrator.id, username: administrator.username })

@@ -19,7 +19,12 @@ fn check(limit: LimitKind, allowed: Option<u64>, total: u64, before: u64, after:
 }
 
 /// Whether a family that uses `total` may replace `before` by `after`.
-pub(super) fn check_usage(plan: &PlanFields, total: Usage, before: Usage, after: Usage) -> Result<(), Refusal> {
+pub(super) fn check_usage(
+    plan: &PlanFields,
+    total: Usage,
+    before: Usage,
+    after: Usage,
+) -> Result<(), Refusal> {
     let (boxes, aliases) = (plan.mailboxes.map(u64::from), plan.aliases.map(u64::from));
     check(LimitKind::Mailboxes, boxes, total.mailboxes, before.mailboxes, after.mailboxes)?;
     check(LimitKind::Storage, plan.storage_bytes, total.quota_bytes, before.quota_bytes, after.quota_bytes)?;

@@ -136,7 +136,8 @@ impl Directory {
 
     /// Refuses when nobody could log in as an operator any more; `stays` is asked for those who can now.
     fn need_operator(&self, stays: impl Fn(&Account) -> bool) -> Result<(), Refusal> {
-        let working = self.operators.iter().filter_map(|id| self.account(*id)).filter(|a| self.bar(a).is_none());
+        let working =
+            self.operators.iter().filter_map(|id| self.account(*id)).filter(|a| self.bar(a).is_none());
         let (mut before, mut after) = (false, false);
         for account in working {
             before = true;
@@ -223,7 +224,12 @@ impl Draft<'_> {
     }
 
     /// An alias from a default address to an account.
-    fn put_default_alias(&mut self, domain: DomainId, local: LocalPart, to: AccountId) -> Result<(), Refusal> {
+    fn put_default_alias(
+        &mut self,
+        domain: DomainId,
+        local: LocalPart,
+        to: AccountId,
+    ) -> Result<(), Refusal> {
         let alias = Alias {
             id: self.next_alias()?,
             domain,

@@ -40,7 +40,9 @@ impl Draft<'_> {
         self.carry_out(&mut going)?;
         for address in &account.addresses {
             let alias = entry.holder(&address.local).alias;
-            if crate::model::is_default_name(&address.local) && alias.is_none_or(|a| going.aliases.contains(&a)) {
+            if crate::model::is_default_name(&address.local)
+                && alias.is_none_or(|a| going.aliases.contains(&a))
+            {
                 self.put_default_alias(domain, address.local.clone(), entry.record.administrator)?;
             }
         }
