@@ -37,6 +37,11 @@ impl DotEncoder {
         DotEncoder { pieces, current: Bytes::new(), line_start: true, after_cr: false, done: false }
     }
 
+    /// True once the terminator was given out.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
     /// The first byte of what is left; goes on to the next piece that is not empty.
     fn peek(&mut self) -> Option<u8> {
         while self.current.is_empty() {
