@@ -14,6 +14,8 @@ pub(crate) const BLOCK_UIDS: u32 = 2048;
 const BITMAP_BYTES: usize = BLOCK_UIDS as usize / 8;
 const RUNS: u8 = 0;
 const BITMAP: u8 = 1;
+/// Blocks further apart than this are read by a scan, which passes over those that have no row.
+const BLOCKS_BY_KEY: u32 = 16;
 
 /// The block that a UID lies in.
 pub(crate) fn block_of(uid: Uid) -> u32 {
@@ -99,7 +101,7 @@ where
     Ok(UidSet::from_runs(runs))
 }
 
-/// Of these UIDs, those that exist. Reads only the blocks that the set and the mailbox share.
+/// Of these UIDs, those that exist.
 pub(crate) fn existing<R>(
     rows: &R,
     at: MailboxRef,
@@ -110,6 +112,10 @@ where
     R: estafette_storage::Read + ?Sized,
 {
     let wanted = wanted.intersection(&UidSet::range(Uid::MIN, row.uid_next));
+    let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return Ok(UidSet::new()) };
+    if block_of(last) - block_of(first) > BLOCKS_BY_KEY {
+        return Ok(read_from(rows, at, block_of(first))?.intersection(&wanted));
+    }
     let mut runs: Vec<(Uid, Uid)> = Vec::new();
     for block in blocks(&wanted) {
         runs.extend(read(rows, at, block)?.intersection(&wanted).runs());

@@ -60,13 +60,13 @@ pub struct NewMessage {
 pub enum Target {
     /// INBOX.
     Inbox,
-    /// The mailbox for this use; created under its usual name when there is none.
+    /// The mailbox for this use; created under its usual name when there is none, if there is room.
     Use(SpecialUse),
     /// The mailbox of this name. When it does not exist: it is created, or INBOX takes the message.
     Name {
         /// The name.
         name: MailboxName,
-        /// Create it when it does not exist.
+        /// Create it when it does not exist, if there is room.
         create: bool,
     },
 }
@@ -319,7 +319,7 @@ pub enum Refusal {
     /// `NO [LIMIT]`: [`MAILBOXES_MAX`], [`SUBSCRIPTIONS_MAX`].
     #[error("the account has too many mailboxes or subscriptions")]
     TooManyMailboxes,
-    /// `NO [LIMIT]`: [`crate::KEYWORDS_MAX`].
+    /// `NO [LIMIT]`: [`crate::KEYWORDS_MAX`]. Only for STORE; elsewhere such keywords are left out.
     #[error("the mailbox has too many keywords")]
     TooManyKeywords,
     /// More than [`WORK_MAX`] messages. The proposer's fault: it has to split.

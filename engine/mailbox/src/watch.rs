@@ -70,12 +70,14 @@ impl Watchers {
         Watch { watchers: Arc::clone(self), topic, number }
     }
 
-    /// Tells all who watch these. Each topic should be named once.
-    pub fn wake(&self, topics: &[Topic]) {
-        for topic in topics {
-            let Some(stripe) = self.stripe(*topic) else { continue };
-            if let Some(entries) = stripe.0.lock().get(topic) {
-                entries.iter().for_each(|entry| entry.listener.changed(entry.token, *topic));
+    /// Tells all who watch these, once for each topic, and empties the list.
+    pub fn wake(&self, topics: &mut Vec<Topic>) {
+        topics.sort_unstable();
+        topics.dedup();
+        for topic in topics.drain(..) {
+            let Some(stripe) = self.stripe(topic) else { continue };
+            if let Some(entries) = stripe.0.lock().get(&topic) {
+                entries.iter().for_each(|entry| entry.listener.changed(entry.token, topic));
             }
         }
     }
@@ -136,9 +138,9 @@ mod tests {
         let first = watchers.watch(one, heard.clone(), 7);
         let _second = watchers.watch(one, heard.clone(), 8);
         let _third = watchers.watch(two, heard.clone(), 9);
-        watchers.wake(&[one]);
+        watchers.wake(&mut vec![one, one]);
         drop(first);
-        watchers.wake(&[one, Topic::Mailboxes(account)]);
+        watchers.wake(&mut vec![one, Topic::Mailboxes(account)]);
         assert_eq!(*heard.0.lock(), [7, 8, 8]);
         assert_eq!(watchers.count(), 2);
     }

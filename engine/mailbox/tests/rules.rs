@@ -3,8 +3,8 @@
 
 use estafette_mailbox::{
     AccountRef, Action, Command, Context, DELIVERY_REMEMBERED_MS, Delivered, DeliveryId, EXPUNGE_ROWS_MAX,
-    FlagChange, Flags, Listener, MAILBOXES_MAX, MailboxName, MailboxRef, NewMessage, Refusal, Response,
-    SystemFlags, Target, Topic, UidMaps, WORK_MAX, Watchers, apply, check, read,
+    FlagChange, Flags, KEYWORDS_MAX, Keyword, Listener, MAILBOXES_MAX, MailboxName, MailboxRef, NewMessage,
+    Refusal, Response, SystemFlags, Target, Topic, UidMaps, WORK_MAX, Watchers, apply, check, read,
 };
 use estafette_storage::{BodyHash, Direction, Family, Read, Settings, Store};
 use estafette_types::{AccountId, MailboxId, ModSeq, ShardId, Uid, UidSet};
@@ -215,6 +215,60 @@ fn work_is_bounded() {
     }
     let create = Action::Create { name: name("one too many"), special_use: None };
     assert_eq!(node.run(create), Response::Refused(Refusal::TooManyMailboxes));
+    // A delivery does not fail for that: it goes to INBOX.
+    let id = DeliveryId { message: [5; 16], recipient: 1 };
+    let target = Target::Name { name: name("also too many"), create: true };
+    let deliver = Action::Deliver { id, target, message: message(), quota: None };
+    assert_eq!(delivered(&node.run(deliver)).mailbox, INBOX);
+    node.sound();
+}
+
+#[test]
+fn keywords_are_bounded_and_no_mail_fails_for_them() {
+    let mut node = Node::new();
+    let keyword = |number: usize| Keyword::parse(&format!("k{number}")).unwrap();
+    let flags = |first: usize| Flags {
+        keywords: (first..first + KEYWORDS_MAX).map(keyword).collect(),
+        ..Flags::default()
+    };
+    let append = |first| {
+        let message = NewMessage { flags: flags(first), ..message() };
+        Action::Append { mailbox: INBOX, messages: vec![message], quota: None }
+    };
+    node.run(append(0));
+    assert!(matches!(node.run(append(5)), Response::Appended { .. }));
+    let table = read::keywords(&node.store, node.inbox()).unwrap();
+    assert_eq!(table.all().len(), KEYWORDS_MAX);
+    let second = read::message(&node.store, node.inbox(), Uid::new(2).unwrap()).unwrap().unwrap();
+    assert_eq!(table.names(second.keywords).count(), KEYWORDS_MAX - 5);
+    let (change, flags) = (FlagChange::Add, flags(1));
+    let store = Action::Store { mailbox: INBOX, uids: set(1, 2), change, flags, unchanged_since: None };
+    assert_eq!(node.run(store), Response::Refused(Refusal::TooManyKeywords));
+    node.sound();
+}
+
+#[test]
+fn an_import_is_remembered_for_ever() {
+    let mut node = Node::new();
+    let id = |recipient| DeliveryId { message: [1; 16], recipient };
+    let import = |ids: &[u32]| Action::Import {
+        name: name("old/mail"),
+        messages: ids.iter().map(|number| (id(*number), message())).collect(),
+        quota: Some(3 * 4096),
+    };
+    let duplicates = |response: Response| match response {
+        Response::Imported(all) => all.iter().map(|one| one.duplicate).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(duplicates(node.run(import(&[1, 2]))), [false, false]);
+    assert_eq!(node.run(import(&[3, 4])), Response::Refused(Refusal::OverQuota));
+    for _ in 0..3 {
+        node.time_ms += DELIVERY_REMEMBERED_MS;
+        node.run(Action::Expunge { mailbox: INBOX, uids: set(1, 9), only_deleted: false });
+        delivered(&node.run(delivery(1)));
+        node.time_ms += DELIVERY_REMEMBERED_MS;
+    }
+    assert_eq!(duplicates(node.run(import(&[1, 2]))), [true, true]);
     node.sound();
 }
 
@@ -235,10 +289,9 @@ fn a_change_is_told_to_who_watches() {
     let context = Context { shard: SHARD, time_ms: node.time_ms };
     let mut step = |action| {
         let mut tx = node.store.transaction();
-        topics.clear();
         apply(&context, &Command { account: AT.account, action }, &mut tx, &mut topics).unwrap();
         node.store.apply(tx).unwrap();
-        watchers.wake(&topics);
+        watchers.wake(&mut topics);
         count.0.swap(0, Ordering::Relaxed)
     };
     // The first command makes the account too.

@@ -141,7 +141,8 @@ impl Work<'_> {
         Ok(Response::Copied { uid_validity, from, to, source_modseq })
     }
 
-    /// Copies of messages, with the numbers that their keywords have in the mailbox they go to.
+    /// Copies of messages, with the numbers that their keywords have in the mailbox they go to. Those
+    /// that have no room there are left out.
     fn copies(
         &self,
         source: &mut Open,
@@ -153,7 +154,7 @@ impl Work<'_> {
             let keywords = match &mut other {
                 Some(other) if !row.keywords.is_empty() => {
                     let names: Vec<_> = self.keyword_table(source)?.names(row.keywords).cloned().collect();
-                    self.keyword_set(other, &names)?
+                    self.number_keywords(other, &names)?.0
                 }
                 _ => row.keywords,
             };
@@ -169,15 +170,20 @@ impl Work<'_> {
         Ok(copies)
     }
 
+    /// Where a delivery goes. An account that has no room for another mailbox takes it in INBOX.
     fn target(&mut self, target: &Target) -> Result<MailboxId, Stop> {
-        match target {
-            Target::Inbox => self.inbox(),
+        let found = match target {
+            Target::Inbox => return self.inbox(),
             Target::Use(special_use) => self.mailbox_for(*special_use),
-            Target::Name { name, create } => match self.mailbox_named(name)? {
+            Target::Name { name, create: true } => self.mailbox_or_create(name),
+            Target::Name { name, create: false } => match self.mailbox_named(name)? {
                 Some(mailbox) => Ok(mailbox),
-                None if *create => self.mailbox_or_create(name),
                 None => self.inbox(),
             },
+        };
+        match found {
+            Err(Stop::Refused(Refusal::TooManyMailboxes)) => self.inbox(),
+            other => other,
         }
     }
 
@@ -186,14 +192,15 @@ impl Work<'_> {
         if quota.is_some_and(|quota| after > quota) { Err(Refusal::OverQuota.into()) } else { Ok(()) }
     }
 
-    /// Numbers a new message and its keywords.
+    /// Numbers a new message and its keywords. Keywords that have no room are left out: mail does not fail
+    /// for them.
     fn arriving(&mut self, open: &mut Open, message: &NewMessage) -> Result<Arriving, Stop> {
         let now = i64::try_from(self.context.time_ms).unwrap_or(i64::MAX);
         let email = self.account.next_email;
         self.account.next_email = EmailId(email.0.saturating_add(1));
         Ok(Arriving {
             flags: message.flags.system,
-            keywords: self.keyword_set(open, &message.flags.keywords)?,
+            keywords: self.number_keywords(open, &message.flags.keywords)?.0,
             internal_date_ms: message.internal_date_ms.unwrap_or(now),
             size: message.size,
             body: message.body,

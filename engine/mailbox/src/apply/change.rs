@@ -2,7 +2,7 @@
 
 use super::{Bodies, Open, Stop, Work};
 use crate::block::{self, blocks};
-use crate::command::{FlagChange, Response};
+use crate::command::{FlagChange, Refusal, Response};
 use crate::flags::{Flags, KeywordSet, SystemFlags};
 use crate::key::{Kind, parse};
 use crate::read::{self, Message, damaged};
@@ -27,7 +27,13 @@ impl Work<'_> {
         let messages = self.pick(&open, uids)?;
         let keywords = match change {
             FlagChange::Remove => self.keyword_table(&mut open)?.known(&flags.keywords),
-            FlagChange::Add | FlagChange::Replace => self.keyword_set(&mut open, &flags.keywords)?,
+            FlagChange::Add | FlagChange::Replace => {
+                let (set, room) = self.number_keywords(&mut open, &flags.keywords)?;
+                if !room {
+                    return Err(Refusal::TooManyKeywords.into());
+                }
+                set
+            }
         };
         let (mut changed, mut modified) = (Vec::new(), Vec::new());
         let modseq = open.next_modseq();

@@ -207,21 +207,24 @@ impl<'a> Work<'a> {
         Ok(open.keywords.insert(table))
     }
 
-    /// The numbers of keywords; new ones are added.
-    fn keyword_set(&self, open: &mut Open, keywords: &[Keyword]) -> Result<KeywordSet, Stop> {
-        let mut set = KeywordSet::default();
+    /// The numbers of keywords; new ones are added while there is room. Also says whether there was
+    /// room for all.
+    fn number_keywords(&self, open: &mut Open, keywords: &[Keyword]) -> Result<(KeywordSet, bool), Stop> {
         if keywords.is_empty() {
-            return Ok(set);
+            return Ok((KeywordSet::default(), true));
         }
         let table = self.keyword_table(open)?;
         let known = table.all().len();
+        let (mut set, mut room) = (KeywordSet::default(), true);
         for keyword in keywords {
-            let id = table.add(keyword).ok_or(Refusal::TooManyKeywords)?;
-            set = set.with(KeywordSet::one(id));
+            match table.add(keyword) {
+                Some(id) => set = set.with(KeywordSet::one(id)),
+                None => room = false,
+            }
         }
         let new = table.all().len() > known;
         open.new_keywords |= new;
-        Ok(set)
+        Ok((set, room))
     }
 
     /// The messages of a set that exist, or a refusal when they are too many for one command.
