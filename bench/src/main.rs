@@ -1,2 +1,62 @@
-//! (placeholder)
-fn main() {}
+//! `estafette-bench`: loads for mail servers, and comparisons of Estafette with Dovecot and Postfix.
+//!
+//! A load drives any server by its address, so that the same one runs against each. `compare` starts
+//! the servers itself, one after the other in turns, and reads what their processes used.
+#![forbid(unsafe_code)]
+
+mod compare;
+mod error;
+mod load;
+mod message;
+mod process;
+mod report;
+mod servers;
+
+use clap::{Parser, Subcommand};
+use error::BenchError;
+use std::io::Write;
+
+/// Loads for mail servers, and comparisons.
+#[derive(Parser)]
+#[command(name = "estafette-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Delivers messages over SMTP or LMTP.
+    Ingest(load::Ingest),
+    /// Runs IMAP commands.
+    Imap(load::Imap),
+    /// Retrieves messages over POP3.
+    Pop3(load::Pop3),
+    /// Holds idle IMAP sessions open and tells what they cost the server.
+    Idle(load::Idle),
+    /// Runs the same loads against Estafette, Dovecot, and Postfix with Dovecot, in turns.
+    Compare(compare::Compare),
+}
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    let result = match Arguments::parse().what {
+        What::Ingest(load) => load.run().await.and_then(|result| print(&result)),
+        What::Imap(load) => load.run().await.and_then(|result| print(&result)),
+        What::Pop3(load) => load.run().await.and_then(|result| print(&result)),
+        What::Idle(load) => load.run().await.and_then(|result| print(&result)),
+        What::Compare(compare) => compare.run().await,
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "estafette-bench: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn print<T: serde::Serialize>(result: &T) -> Result<(), BenchError> {
+    let text = serde_json::to_string(result).map_err(BenchError::Json)?;
+    writeln!(std::io::stdout(), "{text}").map_err(BenchError::Io)
+}

@@ -1,0 +1,34 @@
+//! What can go wrong in a benchmark; all of it ends the run, for a figure from a broken run is none.
+
+/// An error of a run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BenchError {
+    /// A connection or a file failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The server did not answer in time.
+    #[error("the server did not answer within {0} s")]
+    Slow(u64),
+    /// The server answered something that was not expected.
+    #[error("after {sent:?} the server answered {answer:?}")]
+    Answer {
+        /// What was sent last.
+        sent: String,
+        /// What came.
+        answer: String,
+    },
+    /// A server could not be started.
+    #[error("{server} did not start: {why}")]
+    Start {
+        /// Which.
+        server: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// A result could not be written.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// A task of the load was lost.
+    #[error("a session of the load ended: {0}")]
+    Join(#[from] tokio::task::JoinError),
+}
