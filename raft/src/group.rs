@@ -117,7 +117,11 @@ impl Group {
                 match now.state {
                     // The first entry of its own term lies behind all that was committed before.
                     ServerState::Leader => term == Some(now.current_term),
-                    _ => now.current_leader.is_some() && now.last_applied >= now.cluster_committed,
+                    // This node's own vote of before a restart does not make it the leader.
+                    _ => {
+                        now.current_leader.is_some_and(|leader| leader != now.id)
+                            && now.last_applied >= now.cluster_committed
+                    }
                 }
             };
             if ready {

@@ -6,6 +6,7 @@
 //! from the committer thread.
 //! Must not: apply anything, or write past a failed commit (the store refuses that).
 
+use std::convert::Infallible;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
@@ -17,7 +18,7 @@ use futures_util::Stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::codec;
 use crate::error::{Error, Fault};
@@ -25,7 +26,7 @@ use crate::gauges::Gauges;
 use crate::keys::{self, Meta};
 use crate::settings::{READ_BYTES, READ_ENTRIES};
 use crate::tail::{Slim, Tail};
-use crate::types::{Entry, Joined, LogId, Payload, Types, Vote};
+use crate::types::{Entry, Joined, LogId, NO_VOTE, Payload, Types, Vote};
 use crate::{GroupId, Settings};
 
 /// What all who read or write the log of a group share.
@@ -65,16 +66,34 @@ impl Compaction {
     }
 }
 
+/// Held by all that openraft's tasks own. When the last is gone, nothing of the group is under way any more.
+#[derive(Clone)]
+pub(crate) struct Alive {
+    _sender: mpsc::Sender<Infallible>,
+}
+
+impl Alive {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Infallible>) {
+        let (sender, gone) = mpsc::channel(1);
+        (Self { _sender: sender }, gone)
+    }
+}
+
 /// The log as openraft's core writes it.
 pub(crate) struct LogStore {
     shared: Arc<Shared>,
+    alive: Alive,
     purged: Option<LogId>,
     last: Option<LogId>,
 }
 
 /// The log as it is read, by any number of tasks.
 #[derive(Clone)]
-pub(crate) struct LogReader(Arc<Shared>);
+pub(crate) struct LogReader {
+    // Goes first: who waits for the other may close the store.
+    shared: Arc<Shared>,
+    _alive: Alive,
+}
 
 /// The ends of a log as they are found on disk.
 #[derive(Debug, Default)]
@@ -111,7 +130,12 @@ impl Found {
 
 impl Shared {
     /// The log of a group, and the part of it that openraft's core owns.
-    pub(crate) fn open(store: &Store, group: GroupId, settings: &Settings) -> Result<(Arc<Self>, LogStore), Error> {
+    pub(crate) fn open(
+        store: &Store,
+        group: GroupId,
+        settings: &Settings,
+        alive: Alive,
+    ) -> Result<(Arc<Self>, LogStore), Error> {
         let found = Found::read(store, group)?;
         let kept = found.last.map_or(0, |id| id.index) - found.purged.map_or(0, |id| id.index);
         let shared = Arc::new(Self {
@@ -128,7 +152,7 @@ impl Shared {
             },
             state: Mutex::new(State { tail: Tail::default(), vote: found.vote }),
         });
-        let log = LogStore { shared: Arc::clone(&shared), purged: found.purged, last: found.last };
+        let log = LogStore { shared: Arc::clone(&shared), alive, purged: found.purged, last: found.last };
         Ok((shared, log))
     }
 
@@ -181,9 +205,13 @@ impl Shared {
 }
 
 impl LogStore {
+    fn reader(&self) -> LogReader {
+        LogReader { shared: Arc::clone(&self.shared), _alive: self.alive.clone() }
+    }
+
     /// What the watermark will say once everything handed to the committer so far is durable.
     fn mark(&self) -> Mark {
-        let vote = self.shared.state.lock().vote.unwrap_or_default();
+        let vote = self.shared.state.lock().vote.unwrap_or(NO_VOTE);
         Mark {
             group: self.shared.group.0,
             term: vote.leader_id.term,
@@ -236,7 +264,7 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn get_log_reader(&mut self) -> LogReader {
-        LogReader(Arc::clone(&self.shared))
+        self.reader()
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
@@ -262,16 +290,21 @@ impl RaftLogStorage<Types> for LogStore {
             }
         }
         let index = self.last.map_or(0, |id| id.index);
-        let shared = Arc::clone(&self.shared);
+        let reader = self.reader();
         let started = std::time::Instant::now();
-        self.shared.store.commit(batch, vec![self.mark()], move |result| match result {
-            Ok(()) => {
-                shared.state.lock().tail.written(index);
-                shared.gauges.committed(count, bytes, started.elapsed());
-                shared.compaction.count(count, bytes);
-                callback.io_completed(Ok(()));
+        self.shared.store.commit(batch, vec![self.mark()], move |result| {
+            // All of it, so that it is alive until the end.
+            let LogReader { shared, _alive } = reader;
+            match result {
+                Ok(()) => {
+                    shared.state.lock().tail.written(index);
+                    shared.gauges.committed(count, bytes, started.elapsed());
+                    shared.compaction.count(count, bytes);
+                    callback.io_completed(Ok(()));
+                }
+                Err(error) => callback.io_completed(Err(shared.raise(error))),
             }
-            Err(error) => callback.io_completed(Err(shared.raise(error))),
+            drop(shared);
         });
         Ok(())
     }
@@ -307,11 +340,13 @@ impl RaftLogStorage<Types> for LogStore {
         batch.delete_range(Family::RaftLog, keys::entries(group, from, Some(log_id.index.saturating_add(1))));
         self.purged = Some(log_id);
         self.last = self.last.max(Some(log_id));
-        let shared = Arc::clone(&self.shared);
+        let reader = self.reader();
         self.shared.store.commit(batch, vec![self.mark()], move |result| {
+            let LogReader { shared, _alive } = reader;
             if let Err(error) = result {
-                shared.fault.raise(error.into());
+                shared.raise(error);
             }
+            drop(shared);
         });
         Ok(())
     }
@@ -322,12 +357,12 @@ impl RaftLogReader<Types> for LogReader {
     where
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
-        self.0.entries(&bounds(&range), usize::MAX).map_err(|error| self.0.raise(error))
+        self.shared.entries(&bounds(&range), usize::MAX).map_err(|error| self.shared.raise(error))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         let end = end.min(start.saturating_add(READ_ENTRIES));
-        self.0.entries(&(start..end), READ_BYTES).map_err(|error| self.0.raise(error))
+        self.shared.entries(&(start..end), READ_BYTES).map_err(|error| self.shared.raise(error))
     }
 
     /// Entries for the machine: a long log is read piece by piece.
@@ -335,12 +370,12 @@ impl RaftLogReader<Types> for LogReader {
     where
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
-        let pieces = Pieces { log: Arc::clone(&self.0), left: bounds(&range), ready: Vec::new().into_iter() };
+        let pieces = Pieces { log: Arc::clone(&self.shared), left: bounds(&range), ready: Vec::new().into_iter() };
         futures_util::stream::unfold(pieces, |mut pieces| async move { pieces.next().map(|item| (item, pieces)) })
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        Ok(self.0.state.lock().vote)
+        Ok(self.shared.state.lock().vote)
     }
 }
 

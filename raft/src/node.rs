@@ -1,7 +1,9 @@
 //! The groups of a node: checked at the start, opened one by one, closed together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use estafette_storage::{Batch, Family, Mark, Read, Store};
 use openraft::error::{Fatal, InitializeError, RaftError};
@@ -13,11 +15,11 @@ use tokio::task::JoinHandle;
 use crate::error::Error;
 use crate::group::{Group, Inner};
 use crate::keys::{self, Meta};
-use crate::log::{Found, LogStore, Shared};
+use crate::log::{Alive, Found, LogStore, Shared};
 use crate::network::NoPeers;
 use crate::proposer::Proposer;
 use crate::state::StateMachine;
-use crate::types::{Raft, Types, Vote};
+use crate::types::{NO_VOTE, Raft, Types, Vote};
 use crate::{GroupId, Machine, NodeId, Settings, codec};
 
 /// This node's part in all groups. Runs on the tokio runtime it is used in.
@@ -28,8 +30,18 @@ pub struct Node {
     groups: Mutex<BTreeMap<GroupId, Opened>>,
 }
 
-/// A group, and the tasks that end with it. None while it is being opened.
-struct Opened(Option<(Group, Vec<JoinHandle<()>>)>);
+/// A group and what ends with it. None while it is being opened.
+struct Opened(Option<Running>);
+
+struct Running {
+    group: Group,
+    tasks: Vec<JoinHandle<()>>,
+    /// Closed when openraft's tasks have let go of the group.
+    gone: mpsc::Receiver<Infallible>,
+}
+
+/// How long a group may take to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Node {
     /// Checks that the store is this node's, and that no log or vote in it is behind what was acknowledged.
@@ -57,8 +69,9 @@ impl Node {
         }
         self.groups.lock().insert(group, Opened(None));
         match self.open_now(group, machine).await {
-            Ok((opened, tasks)) => {
-                self.groups.lock().insert(group, Opened(Some((opened.clone(), tasks))));
+            Ok(running) => {
+                let opened = running.group.clone();
+                self.groups.lock().insert(group, Opened(Some(running)));
                 Ok(opened)
             }
             Err(error) => {
@@ -68,13 +81,10 @@ impl Node {
         }
     }
 
-    async fn open_now(
-        &self,
-        group: GroupId,
-        machine: Box<dyn Machine>,
-    ) -> Result<(Group, Vec<JoinHandle<()>>), Error> {
-        let (shared, log) = Shared::open(&self.store, group, &self.settings)?;
-        let state = StateMachine::open(Arc::clone(&shared), machine, self.settings.snapshots.clone())?;
+    async fn open_now(&self, group: GroupId, machine: Box<dyn Machine>) -> Result<Running, Error> {
+        let (alive, gone) = Alive::new();
+        let (shared, log) = Shared::open(&self.store, group, &self.settings, alive.clone())?;
+        let state = StateMachine::open(Arc::clone(&shared), machine, self.settings.snapshots.clone(), alive)?;
         let raft = self.raft(&shared, log, state).await?;
         let (sender, queue) = mpsc::channel(self.settings.queue.max(1));
         let opened = Group(Arc::new(Inner {
@@ -87,7 +97,7 @@ impl Node {
         self.lead(&opened).await?;
         let proposer = Proposer::new(raft.clone(), Arc::clone(&shared), queue, &self.settings);
         let tasks = vec![tokio::spawn(proposer.run()), tokio::spawn(compact(raft, shared))];
-        Ok((opened, tasks))
+        Ok(Running { group: opened, tasks, gone })
     }
 
     async fn raft(&self, shared: &Arc<Shared>, log: LogStore, state: StateMachine) -> Result<Raft, Error> {
@@ -128,16 +138,22 @@ impl Node {
     #[must_use]
     pub fn groups(&self) -> Vec<Group> {
         let groups = self.groups.lock();
-        groups.values().filter_map(|opened| opened.0.as_ref()).map(|(group, _)| group.clone()).collect()
+        groups.values().filter_map(|opened| opened.0.as_ref()).map(|running| running.group.clone()).collect()
     }
 
     /// Stops all groups. What was acknowledged is durable; what is under way may take effect or not.
     pub async fn shutdown(&self) {
         let groups = std::mem::take(&mut *self.groups.lock());
-        for (group, tasks) in groups.into_values().filter_map(|opened| opened.0) {
-            tasks.iter().for_each(JoinHandle::abort);
-            if group.0.raft.shutdown().await.is_err() {
-                tracing::warn!(group = %group.id(), "the group did not stop in order");
+        for mut running in groups.into_values().filter_map(|opened| opened.0) {
+            for task in running.tasks {
+                task.abort();
+                // It was cancelled, or it had ended.
+                let _ = task.await;
+            }
+            let stopped = running.group.0.raft.shutdown().await.is_ok();
+            let gone = tokio::time::timeout(STOP_TIMEOUT, running.gone.recv()).await.is_ok();
+            if !(stopped && gone) {
+                tracing::warn!(group = %running.group.id(), "the group did not stop in order");
             }
         }
     }
@@ -153,6 +169,8 @@ fn config(group: GroupId, settings: &Settings) -> Config {
         // A sole voter needs no timer; `lead` turns them on where there are more.
         enable_tick: false,
         enable_pre_vote: Some(true),
+        // A leader of before a restart does not know what was committed; only an election tells.
+        enable_leader_restore: Some(false),
         // Compaction is ordered by entries and by bytes, which openraft does not count.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: settings.keep_entries,
@@ -189,7 +207,7 @@ fn own(store: &Store, id: NodeId) -> Result<(), Error> {
 fn check(store: &Store, mark: &Mark, accept_loss: bool) -> Result<(), Error> {
     let group = GroupId(mark.group);
     let found = Found::read(store, group)?;
-    let vote = found.vote.unwrap_or_default();
+    let vote = found.vote.unwrap_or(NO_VOTE);
     let last = found.last.map_or(0, |id| id.index);
     let voted = (vote.leader_id.term, vote.leader_id.node_id, vote.committed);
     let acknowledged = (mark.term, mark.voted_for, mark.voted_committed);

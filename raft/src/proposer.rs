@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::error::Error;
 use crate::log::Shared;
-use crate::types::{Callback, Command, Commands, Joined, Outcome, Payload, Raft};
+use crate::types::{Callback, Command, Commands, Joined, Outcome, Raft};
 use crate::{GroupId, NewBody, NodeId, Proposal, Settings};
 
 /// A proposal and who waits for it.
@@ -68,7 +68,7 @@ impl Proposer {
             let shared = Arc::clone(&self.shared);
             let done = Box::new(move |outcome| answer(group, &shared, waiting, outcome));
             let callback = Callback { slot: Some(slot), done };
-            if self.raft.client_write_ff(Payload::Normal(joined), Some(callback)).await.is_err() {
+            if self.raft.client_write_ff(joined, Some(callback)).await.is_err() {
                 return;
             }
         }

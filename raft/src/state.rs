@@ -15,12 +15,13 @@ use estafette_storage::{Batch, Family, Read, Transaction, View};
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder, Snapshot};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::codec::{self, Applied};
 use crate::error::Error;
 use crate::keys::{self, Meta};
-use crate::log::Shared;
+use crate::log::{Alive, Shared};
 use crate::settings::{ROUND_BYTES, ROUND_COMMANDS};
 use crate::snapshot::{self, Ranges};
 use crate::types::{Answers, Commands, Entry, LogId, Payload, SnapshotMeta, StoredMembership, Types};
@@ -29,9 +30,12 @@ use crate::{Context, Machine, MachineError};
 /// See the head of this module. Owned by openraft's worker for the group.
 pub(crate) struct StateMachine {
     shared: Arc<Shared>,
-    machine: Box<dyn Machine>,
+    /// In a lock that is never waited for: openraft wants the whole to be `Sync`.
+    machine: Mutex<Box<dyn Machine>>,
     applied: Applied,
     snapshots: PathBuf,
+    // Goes last: who waits for it may close the store.
+    alive: Alive,
 }
 
 /// The state of a group at one index.
@@ -45,6 +49,7 @@ pub(crate) struct Rows {
 /// Where the content of a snapshot is.
 pub(crate) enum Source {
     /// In the store, as it was: a file is only made of it when a peer or an operator asks.
+    #[allow(dead_code)] // Read by the mesh, which is not there yet.
     Rows(Rows),
     /// In a file that was received.
     #[allow(dead_code)] // Made by the mesh, which is not there yet, and by tests.
@@ -80,15 +85,20 @@ impl Round {
 
 impl StateMachine {
     /// The machine, loaded from the rows of the store. Ends an installation of a snapshot that was cut short.
-    pub(crate) fn open(shared: Arc<Shared>, machine: Box<dyn Machine>, snapshots: PathBuf) -> Result<Self, Error> {
-        let mut state = Self { shared, machine, applied: Applied::default(), snapshots };
+    pub(crate) fn open(
+        shared: Arc<Shared>,
+        machine: Box<dyn Machine>,
+        snapshots: PathBuf,
+        alive: Alive,
+    ) -> Result<Self, Error> {
+        let mut state = Self { shared, alive, machine: Mutex::new(machine), applied: Applied::default(), snapshots };
         let key = keys::meta(state.shared.group, Meta::Installing);
         if let Some(name) = state.shared.store.read(Family::RaftMeta, &key)? {
             let name = String::from_utf8_lossy(&name).into_owned();
             tracing::warn!(group = %state.shared.group, snapshot = name, "installing a snapshot once more");
             let path = state.snapshots.join(name);
             let header = snapshot::Reader::open(&path, state.shared.group)?.applied;
-            snapshot::replace_rows(&state.shared, &path, &state.machine.ranges())?;
+            snapshot::replace_rows(&state.shared, &path, &state.machine.get_mut().ranges())?;
             state.shared.store.apply_batch(snapshot::installed(state.shared.group, &header))?;
         }
         state.load()?;
@@ -106,8 +116,9 @@ impl StateMachine {
     }
 
     /// The state as it is now, at the last index applied.
-    pub(crate) fn rows(&self) -> Rows {
-        Rows { view: self.shared.store.view(), applied: self.applied.clone(), ranges: self.machine.ranges() }
+    pub(crate) fn rows(&mut self) -> Rows {
+        let ranges = self.machine.get_mut().ranges();
+        Rows { view: self.shared.store.view(), applied: self.applied.clone(), ranges }
     }
 
     /// Runs the machine; a panic of it is its error.
@@ -116,8 +127,8 @@ impl StateMachine {
         index: u64,
         step: impl FnOnce(&mut dyn Machine) -> Result<T, MachineError>,
     ) -> Result<T, Error> {
-        let machine = &mut *self.machine;
-        let result = catch_unwind(AssertUnwindSafe(|| step(machine))).unwrap_or(Err(MachineError::Panicked));
+        let machine = self.machine.get_mut();
+        let result = catch_unwind(AssertUnwindSafe(|| step(&mut **machine))).unwrap_or(Err(MachineError::Panicked));
         result.map_err(|cause| match cause {
             MachineError::Storage(error) => error.into(),
             cause => Error::Machine { group: self.shared.group, index, cause: Arc::new(cause) },
@@ -208,7 +219,7 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { shared: Arc::clone(&self.shared), meta: self.meta(), rows: self.rows() }
+        Builder { shared: Arc::clone(&self.shared), meta: self.meta(), rows: self.rows(), _alive: self.alive.clone() }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, source: Source) -> io::Result<()> {
@@ -239,7 +250,7 @@ impl StateMachine {
         let mut begin = Batch::new();
         begin.put(Family::RaftMeta, keys::meta(group, Meta::Installing), name);
         durable(&self.shared, begin).await?;
-        let (shared, ranges, from) = (Arc::clone(&self.shared), self.machine.ranges(), path.clone());
+        let (shared, ranges, from) = (Arc::clone(&self.shared), self.machine.get_mut().ranges(), path.clone());
         let work = move || snapshot::replace_rows(&shared, &from, &ranges);
         tokio::task::spawn_blocking(work).await.map_err(|_| Error::Interrupted { group })??;
         durable(&self.shared, snapshot::installed(group, &applied)).await?;
@@ -261,6 +272,7 @@ pub(crate) struct Builder {
     shared: Arc<Shared>,
     meta: SnapshotMeta,
     rows: Rows,
+    _alive: Alive,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {

@@ -23,6 +23,9 @@ pub(crate) type StoredMembership = openraft::StoredMembership<Leader, u64, ()>;
 pub(crate) type SnapshotMeta = openraft::SnapshotMeta<Leader, u64, ()>;
 pub(crate) type Raft = openraft::Raft<Types, StateMachine>;
 
+/// Less than every vote that is cast.
+pub(crate) const NO_VOTE: Vote = Vote { leader_id: Leader { term: 0, node_id: 0 }, committed: false };
+
 /// The types that openraft is instantiated with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Types;
