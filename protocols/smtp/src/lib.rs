@@ -11,7 +11,9 @@ pub mod client;
 pub mod codec;
 mod error;
 mod reply;
+mod secret;
 pub mod server;
 
 pub use error::Error;
 pub use reply::{REPLY_LINES_MAX, REPLY_TEXT_MAX, Reply, ReplyClass};
+pub use secret::Secret;

@@ -1,6 +1,6 @@
 //! Settings of a client.
 
-use crate::server::Secret;
+use crate::Secret;
 use std::time::Duration;
 
 /// When to use TLS.

@@ -5,7 +5,7 @@ use super::extensions::Extensions;
 use super::outgoing::{Outcome, Outgoing};
 use super::sending::{Next, Sending, out_of_place};
 use crate::codec::ReplyReader;
-use crate::{Reply, ReplyClass};
+use crate::{Reply, ReplyClass, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
@@ -89,7 +89,7 @@ enum Phase {
     StartTls,
     Securing,
     /// AUTH was sent; these are the responses to come.
-    Login(Vec<String>),
+    Login(Vec<Secret>),
     Idle,
     Sending(Box<Sending>),
     Resetting,
@@ -275,7 +275,8 @@ impl Client {
             let response = STANDARD.encode(format!("\0{}\0{}", login.username, login.password.0));
             self.command(format!("AUTH PLAIN {response}\r\n"));
         } else if self.server.auth_login {
-            let responses = vec![STANDARD.encode(&login.password.0), STANDARD.encode(&login.username)];
+            let encoded = |text: &str| Secret(STANDARD.encode(text));
+            let responses = vec![encoded(&login.password.0), encoded(&login.username)];
             self.phase = Phase::Login(responses);
             self.command("AUTH LOGIN\r\n");
         } else {
@@ -283,7 +284,7 @@ impl Client {
         }
     }
 
-    fn login_replied(&mut self, mut responses: Vec<String>, reply: Reply) {
+    fn login_replied(&mut self, mut responses: Vec<Secret>, reply: Reply) {
         if reply.is_positive() {
             return self.ready();
         }
@@ -291,7 +292,7 @@ impl Client {
             && let Some(response) = responses.pop()
         {
             self.phase = Phase::Login(responses);
-            return self.command(format!("{response}\r\n"));
+            return self.command(format!("{}\r\n", response.0));
         }
         self.phase = Phase::Login(responses);
         let fits = reply.class() != ReplyClass::Intermediate;

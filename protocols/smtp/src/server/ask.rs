@@ -1,6 +1,6 @@
 //! What a session asks of the engine, and what the engine may answer.
 
-use crate::Reply;
+use crate::{Reply, Secret};
 use bytes::Bytes;
 use estafette_machine::Tls;
 use estafette_types::{AccountId, Envelope, Recipient, Username};
@@ -14,16 +14,6 @@ pub enum Mechanism {
     Plain,
     /// LOGIN
     Login,
-}
-
-/// A password; it never shows in a log.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }
 
 /// Who has logged in.

@@ -1,12 +1,12 @@
 //! AUTH: PLAIN and LOGIN (RFC 4954, RFC 4616).
 
 use super::Session;
-use super::ask::{Answer, Ask, Mechanism, Secret};
+use super::ask::{Answer, Ask, Mechanism};
 use super::config::Kind;
 use super::message::not_fitting;
 use super::phase::{Exchange, Phase, Question};
 use super::session::{Out, Outcome};
-use crate::{Error, Reply};
+use crate::{Error, Reply, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::sync::Arc;

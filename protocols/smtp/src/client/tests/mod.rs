@@ -2,6 +2,7 @@
 
 mod pair;
 mod scripts;
+mod second_opinion;
 
 use super::*;
 use bytes::{Bytes, BytesMut};

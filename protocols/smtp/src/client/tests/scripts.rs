@@ -1,8 +1,7 @@
 //! Dialogues with servers of all kinds.
 
 use super::*;
-use crate::Reply;
-use crate::server::Secret;
+use crate::{Reply, Secret};
 use estafette_types::{DsnNotify, DsnReturn};
 
 fn config() -> ClientConfig {
