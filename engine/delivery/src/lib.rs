@@ -1,1 +1,15 @@
-//! (placeholder)
+//! From an accepted message to where it belongs: shards, routing, the queue for other servers, notices.
+//!
+//! - A message is answered for once every shard that it goes to has committed it.
+//! - What goes to other servers lies in the queue of a shard, replicated like mailboxes.
+//! - Nothing is dropped without a word: what cannot be sent is returned to its sender.
+//!
+//! Must not: speak to clients, decide about logins.
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod queue;
+mod shard;
+
+pub use error::Error;
+pub use shard::{ShardMachine, Shards};

@@ -1,0 +1,144 @@
+//! A shard: the mailboxes of its accounts and the queue items that it owns, behind one Raft group.
+//!
+//! A command in the log is one byte that says for which part it is, then that part's own encoding.
+
+use crate::{Error, queue};
+use bytes::Bytes;
+use estafette_mailbox::{AccountRef, Action, Command, Context as MailboxContext, Response, Topic, Watchers};
+use estafette_raft::{Context, Group, Machine, MachineError, NewBody, Proposal};
+use estafette_storage::{BodyHash, Family, Read, Transaction};
+use estafette_types::ShardId;
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The first byte of a command for mailboxes.
+const MAILBOX: u8 = 1;
+/// The first byte of a command for the queue.
+const QUEUE: u8 = 2;
+
+/// Applies the log of one shard.
+pub struct ShardMachine {
+    shard: ShardId,
+    watchers: Arc<Watchers>,
+    wakeup: Arc<queue::Wakeup>,
+    topics: Vec<Topic>,
+    queue_changed: bool,
+}
+
+impl ShardMachine {
+    /// For one shard; `watchers` are told of what changed in mailboxes, `wakeup` of new queue items.
+    pub fn new(shard: ShardId, watchers: Arc<Watchers>, wakeup: Arc<queue::Wakeup>) -> ShardMachine {
+        ShardMachine { shard, watchers, wakeup, topics: Vec::new(), queue_changed: false }
+    }
+}
+
+fn fatal(error: Error) -> MachineError {
+    match error {
+        Error::Storage(error) | Error::Mailbox(estafette_mailbox::Error::Storage(error)) => {
+            MachineError::Storage(error)
+        }
+        Error::Mailbox(estafette_mailbox::Error::Version(version)) => MachineError::BadCommand { version },
+        Error::Queue { .. } => MachineError::BadCommand { version: QUEUE },
+        _ => MachineError::Inconsistent("rows of mailboxes contradict each other"),
+    }
+}
+
+impl Machine for ShardMachine {
+    fn apply(
+        &mut self,
+        context: &Context,
+        command: &[u8],
+        bodies: &[BodyHash],
+        tx: &mut Transaction,
+    ) -> Result<Bytes, MachineError> {
+        match command.split_first() {
+            Some((&MAILBOX, command)) => {
+                let command = Command::decode(command).map_err(|error| fatal(error.into()))?;
+                let context = MailboxContext { shard: self.shard, time_ms: context.time_ms };
+                let response = estafette_mailbox::apply(&context, &command, tx, &mut self.topics)
+                    .map_err(|error| fatal(error.into()))?;
+                Ok(response.encode().into())
+            }
+            Some((&QUEUE, command)) => {
+                self.queue_changed = true;
+                queue::apply(self.shard, context, command, bodies, tx).map_err(fatal)
+            }
+            other => Err(MachineError::BadCommand { version: other.map_or(0, |(part, _)| *part) }),
+        }
+    }
+
+    fn written(&mut self) {
+        self.topics.sort_unstable();
+        self.topics.dedup();
+        self.watchers.wake(&self.topics);
+        self.topics.clear();
+        if std::mem::take(&mut self.queue_changed) {
+            self.wakeup.wake(self.shard);
+        }
+    }
+
+    fn ranges(&self) -> Vec<(Family, Range<Vec<u8>>)> {
+        vec![
+            (Family::Row, estafette_mailbox::shard_range(self.shard)),
+            (Family::Queue, queue::shard_range(self.shard)),
+        ]
+    }
+
+    fn load(&mut self, _: &dyn Read) -> Result<(), MachineError> {
+        self.wakeup.wake(self.shard);
+        Ok(())
+    }
+}
+
+/// The groups of all shards; a cheap handle.
+#[derive(Clone, Default)]
+pub struct Shards(Arc<RwLock<BTreeMap<ShardId, Group>>>);
+
+impl Shards {
+    /// Adds the group of a shard.
+    pub fn insert(&self, shard: ShardId, group: Group) {
+        self.0.write().insert(shard, group);
+    }
+
+    /// The shards that there are.
+    pub fn all(&self) -> Vec<ShardId> {
+        self.0.read().keys().copied().collect()
+    }
+
+    /// The group of a shard.
+    ///
+    /// # Errors
+    /// [`Error::NoShard`].
+    pub fn group(&self, shard: ShardId) -> Result<Group, Error> {
+        self.0.read().get(&shard).cloned().ok_or(Error::NoShard(shard))
+    }
+
+    /// Carries out a command on the mailboxes of an account: durable and applied when it answers.
+    ///
+    /// # Errors
+    /// When the group cannot take it. What the command did wrong is a [`Response::Refused`].
+    pub async fn mailbox(
+        &self,
+        at: AccountRef,
+        action: Action,
+        bodies: Vec<NewBody>,
+    ) -> Result<Response, Error> {
+        let command = Command { account: at.account, action };
+        let answer = self.propose(at.shard, MAILBOX, &command.encode(), bodies).await?;
+        Ok(Response::decode(&answer)?)
+    }
+
+    /// Carries out an encoded command on the queue of a shard.
+    pub(crate) async fn queue(&self, shard: ShardId, command: &[u8], bodies: Vec<NewBody>) -> Result<Bytes, Error> {
+        self.propose(shard, QUEUE, command, bodies).await
+    }
+
+    async fn propose(&self, shard: ShardId, part: u8, command: &[u8], bodies: Vec<NewBody>) -> Result<Bytes, Error> {
+        let mut bytes = Vec::with_capacity(1 + command.len());
+        bytes.push(part);
+        bytes.extend_from_slice(command);
+        Ok(self.group(shard)?.propose(Proposal { command: bytes.into(), bodies }).await?)
+    }
+}
