@@ -207,3 +207,6 @@ fn set_quota(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
     })?;
     Ok(CommandBody::SetQuota { root, limits })
 }
+
+#[cfg(test)]
+mod tests;
