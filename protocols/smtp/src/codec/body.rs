@@ -9,10 +9,11 @@ use crate::Error;
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr3;
 
-/// Runs below this many bytes are copied: cheaper than to keep their whole buffer alive.
-const COPY_BELOW: usize = 4096;
+/// Runs below this many bytes are copied: cheaper than to keep their whole buffer alive, which a
+/// driver may have made much larger than what a slow peer puts into it.
+const COPY_BELOW: usize = 16 * 1024;
 /// Copied runs are joined up to this many bytes.
-const JOIN_UP_TO: usize = 16 * 1024;
+const JOIN_UP_TO: usize = 64 * 1024;
 
 /// How a body is framed, and what may be in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,8 +19,10 @@ pub(super) type Out = Actions<Ask>;
 /// What a verb comes to: done, or the refusal of a bad command, which is counted.
 pub(super) type Outcome = Result<(), Reply>;
 
-/// Bytes that the driver may hold for a session.
-const INPUT_MAX: usize = 256 * 1024;
+/// Bytes that the driver may hold while a message is coming.
+const BODY_INPUT_MAX: usize = 256 * 1024;
+/// Bytes that it may hold beyond a line while commands are coming: what was pipelined behind it.
+const PIPELINED_MAX: usize = 4096;
 
 /// The server's side of a connection.
 #[derive(Debug)]
@@ -140,9 +142,13 @@ impl Session {
         }
     }
 
+    /// The longest line that is framed; which verbs may be that long is decided later.
+    fn line_max(&self) -> usize {
+        self.config.limits.command_line.max(AUTH_LINE_MAX)
+    }
+
     fn line(&mut self, input: &mut BytesMut, out: &mut Out) -> bool {
-        let max = self.config.limits.command_line.max(AUTH_LINE_MAX);
-        let line = match self.lines.take(input, max) {
+        let line = match self.lines.take(input, self.line_max()) {
             Ok(None) => return false,
             Ok(Some(line)) => line,
             Err(error) => {
@@ -330,6 +336,9 @@ impl Machine for Session {
     }
 
     fn input_limit(&self) -> usize {
-        INPUT_MAX
+        match self.phase {
+            Phase::Data | Phase::Chunk(_) => BODY_INPUT_MAX,
+            _ => self.line_max() + PIPELINED_MAX,
+        }
     }
 }
