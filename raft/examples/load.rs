@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use estafette_raft::{
-    Context, GroupId, Machine, MachineError, NewBody, Node, NodeId, Proposal, Settings,
-};
+use estafette_raft::{Context, GroupId, Machine, MachineError, NewBody, Node, NodeId, Proposal, Settings};
 use estafette_storage::{BodyHash, Family, Read, Store, Transaction, prefix_range};
 
 /// Adds some rows for each command, as a delivery does.
@@ -67,7 +65,8 @@ fn proposal(number: u64, bytes: usize) -> Proposal {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let number = |place: usize, default: u64| args.get(place).and_then(|arg| arg.parse().ok()).unwrap_or(default);
+    let number =
+        |place: usize, default: u64| args.get(place).and_then(|arg| arg.parse().ok()).unwrap_or(default);
     let folder = PathBuf::from(args.first().expect("a folder"));
     let seconds = Duration::from_secs(number(1, 5));
     let bytes = usize::try_from(number(2, 4096)).unwrap();

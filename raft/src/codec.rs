@@ -10,7 +10,9 @@ use bytes::Bytes;
 use estafette_storage::BodyHash;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Command, Commands, Entry, Joined, Leader, LogId, Membership, Payload, StoredMembership, Vote};
+use crate::types::{
+    Command, Commands, Entry, Joined, Leader, LogId, Membership, Payload, StoredMembership, Vote,
+};
 
 const VERSION: u8 = 1;
 
@@ -168,7 +170,10 @@ pub(crate) fn decode_log_id(bytes: &[u8]) -> Result<LogId, Undecodable> {
 }
 
 pub(crate) fn encode_vote(vote: &Vote) -> Vec<u8> {
-    encode(&VoteRow { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed }, 24)
+    encode(
+        &VoteRow { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed },
+        24,
+    )
 }
 
 pub(crate) fn decode_vote(bytes: &[u8]) -> Result<Vote, Undecodable> {
@@ -188,11 +193,8 @@ pub(crate) fn encode_applied(applied: &Applied) -> Vec<u8> {
 
 pub(crate) fn decode_applied(bytes: &[u8]) -> Result<Applied, Undecodable> {
     let row: AppliedRow = decode(bytes)?;
-    let membership = if row.membership.voters.is_empty() {
-        Membership::default()
-    } else {
-        row.membership.try_into()?
-    };
+    let membership =
+        if row.membership.voters.is_empty() { Membership::default() } else { row.membership.try_into()? };
     Ok(Applied {
         log_id: row.log_id.map(LogId::from),
         membership: StoredMembership::new(row.membership_log_id.map(LogId::from), membership),
@@ -282,7 +284,10 @@ mod tests {
 
     #[test]
     fn entries_come_back() {
-        let joint = Membership::new(vec![BTreeSet::from([1]), BTreeSet::from([1, 2])], BTreeMap::from([(1, ()), (2, ()), (3, ())]));
+        let joint = Membership::new(
+            vec![BTreeSet::from([1]), BTreeSet::from([1, 2])],
+            BTreeMap::from([(1, ()), (2, ()), (3, ())]),
+        );
         for payload in [Payload::Blank, commands(), Payload::Membership(joint.unwrap())] {
             let before = entry(payload);
             let bytes = encode_entry(&before);
@@ -294,13 +299,9 @@ mod tests {
     /// What version 1 wrote must be read for ever.
     #[test]
     fn fixture_of_version_1() {
-        let bytes = [
-            &[1, 5, 1, 1, 0x80, 0xd0, 0xac, 0xf3, 0x0e][..],
-            &[4; 16],
-            &[1, 2, b'h', b'i', 1],
-            &[6; 32],
-        ]
-        .concat();
+        let bytes =
+            [&[1, 5, 1, 1, 0x80, 0xd0, 0xac, 0xf3, 0x0e][..], &[4; 16], &[1, 2, b'h', b'i', 1], &[6; 32]]
+                .concat();
         let read = decode_entry(9, &bytes).unwrap();
         assert_eq!(read.log_id, log_id(5, 1, 9));
         let Payload::Normal(joined) = &read.payload else { panic!("not commands") };
@@ -318,8 +319,11 @@ mod tests {
         let id = log_id(1, 2, 3);
         assert_eq!(decode_log_id(&encode_log_id(&id)).unwrap(), id);
         let membership = Membership::new(vec![BTreeSet::from([4])], BTreeMap::from([(4, ())])).unwrap();
-        let applied =
-            Applied { log_id: Some(id), membership: StoredMembership::new(Some(id), membership), time_ms: 12 };
+        let applied = Applied {
+            log_id: Some(id),
+            membership: StoredMembership::new(Some(id), membership),
+            time_ms: 12,
+        };
         assert_eq!(decode_applied(&encode_applied(&applied)).unwrap(), applied);
         assert_eq!(decode_applied(&encode_applied(&Applied::default())).unwrap(), Applied::default());
         assert_eq!(decode_node(&encode_node(12)).unwrap(), 12);
@@ -340,6 +344,15 @@ mod tests {
         newer[0] = 2;
         assert!(decode_entry(1, &newer).is_err());
         // A length that promises far more than there is.
-        assert!(decode_entry(1, &[1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]).is_err());
+        assert!(
+            decode_entry(
+                1,
+                &[
+                    1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
+                    0x0f
+                ]
+            )
+            .is_err()
+        );
     }
 }

@@ -169,7 +169,9 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::NotLeader { .. } | Self::Unavailable { .. } | Self::Interrupted { .. } | Self::Full => Class::Passing,
+            Self::NotLeader { .. } | Self::Unavailable { .. } | Self::Interrupted { .. } | Self::Full => {
+                Class::Passing
+            }
             Self::TooLarge { .. } | Self::AlreadyOpen { .. } | Self::OtherNode { .. } => Class::Caller,
             Self::LogBehind { .. }
             | Self::VoteBehind { .. }

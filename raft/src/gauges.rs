@@ -24,16 +24,16 @@ impl Gauges {
     pub(crate) fn new(group: GroupId) -> Self {
         let labels = [("group", group.to_string())];
         Self {
-            proposals: metrics::counter!("raft_proposals_total", &labels),
-            refused: metrics::counter!("raft_proposals_refused_total", &labels),
-            entry_commands: metrics::histogram!("raft_entry_commands", &labels),
-            propose_seconds: metrics::histogram!("raft_propose_seconds", &labels),
-            applied_index: metrics::gauge!("raft_applied_index", &labels),
-            entries: metrics::counter!("raft_entries_total", &labels),
-            log_bytes: metrics::counter!("raft_log_bytes_total", &labels),
-            commit_seconds: metrics::histogram!("raft_commit_seconds", &labels),
-            apply_seconds: metrics::histogram!("raft_apply_seconds", &labels),
-            commands: metrics::counter!("raft_commands_applied_total", &labels),
+            proposals: metrics::counter!("estafette_raft_proposals_total", &labels),
+            refused: metrics::counter!("estafette_raft_proposals_refused_total", &labels),
+            entry_commands: metrics::histogram!("estafette_raft_entry_commands", &labels),
+            propose_seconds: metrics::histogram!("estafette_raft_propose_seconds", &labels),
+            applied_index: metrics::gauge!("estafette_raft_applied_index", &labels),
+            entries: metrics::counter!("estafette_raft_entries_total", &labels),
+            log_bytes: metrics::counter!("estafette_raft_log_bytes_total", &labels),
+            commit_seconds: metrics::histogram!("estafette_raft_commit_seconds", &labels),
+            apply_seconds: metrics::histogram!("estafette_raft_apply_seconds", &labels),
+            commands: metrics::counter!("estafette_raft_commands_applied_total", &labels),
         }
     }
 

@@ -91,7 +91,8 @@ impl Group {
         if let Some(fault) = this.shared.fault.seen() {
             return Err(fault);
         }
-        if this.shared.store.health() == Health::Full && (!proposal.bodies.is_empty() || bytes > SMALL_BYTES) {
+        if this.shared.store.health() == Health::Full && (!proposal.bodies.is_empty() || bytes > SMALL_BYTES)
+        {
             return Err(Error::Full);
         }
         let (answer, wait) = oneshot::channel();

@@ -10,6 +10,12 @@
 //! Must not: know mail, or anything else of what machines keep in their rows.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate self as estafette_raft;
+#[cfg(test)]
+#[path = "../tests/counter/mod.rs"]
+mod counter;
+
 mod codec;
 mod error;
 mod gauges;

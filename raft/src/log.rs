@@ -108,11 +108,16 @@ impl Found {
     pub(crate) fn read(store: &Store, group: GroupId) -> Result<Self, Error> {
         let undecodable = |index| move |_| Error::Undecodable { group, index };
         let row = |what| store.read(Family::RaftMeta, &keys::meta(group, what));
-        let vote = row(Meta::Vote)?.map(|row| codec::decode_vote(&row)).transpose().map_err(undecodable(None))?;
-        let purged = row(Meta::Purged)?.map(|row| codec::decode_log_id(&row)).transpose().map_err(undecodable(None))?;
+        let vote =
+            row(Meta::Vote)?.map(|row| codec::decode_vote(&row)).transpose().map_err(undecodable(None))?;
+        let purged = row(Meta::Purged)?
+            .map(|row| codec::decode_log_id(&row))
+            .transpose()
+            .map_err(undecodable(None))?;
         let next = purged.map_or(0, |id| id.index.saturating_add(1));
         let end = |direction| -> Result<Option<LogId>, Error> {
-            let Some(row) = store.scan(Family::RaftLog, keys::entries(group, next, None), direction)?.next() else {
+            let Some(row) = store.scan(Family::RaftLog, keys::entries(group, next, None), direction)?.next()
+            else {
                 return Ok(None);
             };
             let row = row?;
@@ -315,7 +320,8 @@ impl RaftLogStorage<Types> for LogStore {
         let mut next = from;
         let end = self.last.map_or(0, |id| id.index.saturating_add(1));
         while next < end {
-            let entries = self.shared.entries(&(next..end), READ_BYTES).map_err(|error| self.shared.raise(error))?;
+            let entries =
+                self.shared.entries(&(next..end), READ_BYTES).map_err(|error| self.shared.raise(error))?;
             for entry in &entries {
                 if let Payload::Normal(joined) = &entry.payload {
                     let holder = keys::entry(self.shared.group, entry.log_id.index);
@@ -370,8 +376,12 @@ impl RaftLogReader<Types> for LogReader {
     where
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
-        let pieces = Pieces { log: Arc::clone(&self.shared), left: bounds(&range), ready: Vec::new().into_iter() };
-        futures_util::stream::unfold(pieces, |mut pieces| async move { pieces.next().map(|item| (item, pieces)) })
+        let pieces =
+            Pieces { log: Arc::clone(&self.shared), left: bounds(&range), ready: Vec::new().into_iter() };
+        futures_util::stream::unfold(
+            pieces,
+            |mut pieces| async move { pieces.next().map(|item| (item, pieces)) },
+        )
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {

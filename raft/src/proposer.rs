@@ -36,7 +36,12 @@ pub(crate) struct Proposer {
 }
 
 impl Proposer {
-    pub(crate) fn new(raft: Raft, shared: Arc<Shared>, queue: mpsc::Receiver<Waiting>, settings: &Settings) -> Self {
+    pub(crate) fn new(
+        raft: Raft,
+        shared: Arc<Shared>,
+        queue: mpsc::Receiver<Waiting>,
+        settings: &Settings,
+    ) -> Self {
         Self {
             raft,
             shared,
@@ -90,7 +95,10 @@ impl Proposer {
         together
     }
 
-    fn join(&mut self, together: Vec<Waiting>) -> (Joined, Vec<(Instant, oneshot::Sender<Result<Bytes, Error>>)>) {
+    fn join(
+        &mut self,
+        together: Vec<Waiting>,
+    ) -> (Joined, Vec<(Instant, oneshot::Sender<Result<Bytes, Error>>)>) {
         self.shared.gauges.proposals.increment(together.len() as u64);
         #[allow(clippy::cast_precision_loss)] // At most some hundreds.
         self.shared.gauges.entry_commands.record(together.len() as f64);
@@ -146,7 +154,9 @@ fn answer(
             }
             return;
         }
-        Err(ClientWriteError::ForwardToLeader(to)) => Error::NotLeader { group, leader: to.leader_id.map(NodeId) },
+        Err(ClientWriteError::ForwardToLeader(to)) => {
+            Error::NotLeader { group, leader: to.leader_id.map(NodeId) }
+        }
         Err(_) => Error::Interrupted { group },
     };
     shared.gauges.refused.increment(waiting.len() as u64);

@@ -269,7 +269,11 @@ fn exactly(file: &mut impl io::Read, length: u32, limit: u32) -> Result<Vec<u8>,
     }
     let mut bytes = Vec::new();
     file.take(u64::from(length)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 == u64::from(length) { Ok(bytes) } else { Err(SnapshotError::Damaged("it ends early")) }
+    if bytes.len() as u64 == u64::from(length) {
+        Ok(bytes)
+    } else {
+        Err(SnapshotError::Damaged("it ends early"))
+    }
 }
 
 /// Replaces the rows of `ranges` by those in the file. Not atomic: the caller has marked the group as being installed.
@@ -284,14 +288,19 @@ pub(crate) fn replace_rows(shared: &Shared, path: &Path, ranges: &Ranges) -> Res
         })
         .collect();
     if &families != ranges {
-        return Err(Error::snapshot(path, SnapshotError::Damaged("it holds other ranges than the machine has")));
+        return Err(Error::snapshot(
+            path,
+            SnapshotError::Damaged("it holds other ranges than the machine has"),
+        ));
     }
     let mut batch = Batch::new();
     for (family, range) in ranges {
         batch.delete_range(*family, range.clone());
     }
     let mut bytes = 0;
-    while let Some((number, key, value)) = reader.row().map_err(|cause| Error::snapshot(&reader.path, cause))? {
+    while let Some((number, key, value)) =
+        reader.row().map_err(|cause| Error::snapshot(&reader.path, cause))?
+    {
         let (family, _) = ranges
             .get(number)
             .filter(|(_, range)| key >= range.start && (range.end.is_empty() || key < range.end))
@@ -330,5 +339,162 @@ pub(crate) fn checksum(rows: &Rows) -> Result<Checksum, Error> {
             count += 1;
         }
     }
-    Ok(Checksum { index: rows.applied.log_id.map(|id| id.index), rows: count, hash: hasher.finalize().into() })
+    Ok(Checksum {
+        index: rows.applied.log_id.map(|id| id.index),
+        rows: count,
+        hash: hasher.finalize().into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use estafette_storage::Store;
+    use openraft::storage::RaftStateMachine;
+
+    use super::*;
+    use crate::counter::{self, Counter, command};
+    use crate::log::Alive;
+    use crate::state::{Source, StateMachine};
+    use crate::types::SnapshotMeta;
+    use crate::{Node, NodeId};
+
+    const GROUP: GroupId = GroupId::shard(0);
+
+    /// A snapshot file of a group with 500 rows, and the checksum of that group.
+    async fn made(folder: &Path) -> (PathBuf, Checksum) {
+        let (_store, node, group) = counter::one(folder, counter::settings(folder)).await;
+        counter::propose_all(&group, 0..500).await;
+        group.snapshot().await.unwrap();
+        let sum = group.checksum().await.unwrap();
+        node.shutdown().await;
+        let path = folder.join("snapshots").join(format!("shard-0-{}.snapshot", sum.index.unwrap()));
+        (path, sum)
+    }
+
+    fn machine(store: &Store, folder: &Path) -> Result<StateMachine, Error> {
+        let settings = counter::settings(folder);
+        let (shared, _log) = Shared::open(store, GROUP, &settings, Alive::new().0)?;
+        StateMachine::open(shared, Box::new(Counter::new(7)), settings.snapshots, Alive::new().0)
+    }
+
+    fn meta(path: &Path) -> SnapshotMeta {
+        let applied = Reader::open(path, GROUP).unwrap().applied;
+        SnapshotMeta { last_log_id: applied.log_id, last_membership: applied.membership }
+    }
+
+    #[tokio::test]
+    async fn an_installed_snapshot_is_the_same_state() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (path, sum) = made(from.path()).await;
+        let store = counter::store(to.path());
+        // A row that the snapshot does not have, and one beside the ranges.
+        let mut batch = Batch::new();
+        batch.put(Family::Row, Counter::key(7, 1 << 50), [9; 44]);
+        batch.put(Family::Row, Counter::key(8, 1), [9; 44]);
+        store.apply_batch(batch).unwrap();
+        let mut state = machine(&store, to.path()).unwrap();
+        state.install_snapshot(&meta(&path), Source::File(path.clone())).await.unwrap();
+        assert_eq!(checksum(&state.rows()).unwrap(), sum);
+        assert_eq!(state.applied_state().await.unwrap().0.map(|id| id.index), sum.index);
+        assert!(store.read(Family::Row, &Counter::key(8, 1)).unwrap().is_some());
+        assert!(!path.exists(), "it was taken over");
+        drop(state);
+        // And a node goes on from there.
+        drop(store);
+        let (store, node, group) = counter::one(to.path(), counter::settings(to.path())).await;
+        assert_eq!(group.status().purged, sum.index);
+        group.propose(command(7)).await.unwrap();
+        assert_eq!(counter::count(&store, 7, 7), 2);
+        node.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn an_installation_that_was_cut_short_is_done_again() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (path, sum) = made(from.path()).await;
+        let store = counter::store(to.path());
+        let path = adopt(&to.path().join("snapshots"), GROUP, &path).unwrap();
+        let mut batch = Batch::new();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        batch.put(Family::RaftMeta, keys::meta(GROUP, Meta::Installing), name);
+        batch.put(Family::Row, Counter::key(7, 1 << 50), [9; 44]);
+        store.apply_batch(batch).unwrap();
+        let mut state = machine(&store, to.path()).unwrap();
+        assert_eq!(checksum(&state.rows()).unwrap(), sum);
+        assert!(store.read(Family::RaftMeta, &keys::meta(GROUP, Meta::Installing)).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn damaged_and_foreign_files_are_refused() {
+        let from = tempfile::tempdir().unwrap();
+        let (path, _) = made(from.path()).await;
+        let good = std::fs::read(&path).unwrap();
+        let bad = from.path().join("bad");
+        let cause = |bytes: &[u8], group| {
+            std::fs::write(&bad, bytes).unwrap();
+            match Reader::open(&bad, group).unwrap_err() {
+                Error::Snapshot { cause, .. } => cause,
+                other => panic!("{other}"),
+            }
+        };
+        for place in (0..good.len()).step_by(101) {
+            let mut bytes = good.clone();
+            bytes[place] ^= 4;
+            assert!(
+                matches!(*cause(&bytes, GROUP), SnapshotError::Damaged(_) | SnapshotError::Format),
+                "byte {place}"
+            );
+        }
+        for length in [0, 5, 9, 12, 40, 41, good.len() / 2, good.len() - 1] {
+            assert!(
+                matches!(*cause(&good[..length], GROUP), SnapshotError::Damaged(_) | SnapshotError::Format),
+                "length {length}"
+            );
+        }
+        assert!(matches!(*cause(&good, GroupId::shard(3)), SnapshotError::OtherGroup { .. }));
+        // Nothing of the machine's changed.
+        let to = tempfile::tempdir().unwrap();
+        let store = counter::store(to.path());
+        let mut state = machine(&store, to.path()).unwrap();
+        std::fs::write(&bad, &good[..good.len() - 3]).unwrap();
+        assert!(state.install_snapshot(&meta(&path), Source::File(bad)).await.is_err());
+        assert_eq!(state.applied_state().await.unwrap().0, None);
+    }
+
+    #[test]
+    fn only_older_files_of_the_group_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = folder.path().join("shard-1-30.snapshot");
+        for name in [
+            "shard-1-30.snapshot",
+            "shard-1-7.snapshot",
+            "shard-1-8.tmp",
+            "shard-11-7.snapshot",
+            "control-7.snapshot",
+            "note",
+        ] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_older(folder.path(), GroupId::shard(1), &keep);
+        let mut left: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["control-7.snapshot", "note", "shard-1-30.snapshot", "shard-11-7.snapshot"]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_is_an_error_and_the_group_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = counter::settings(folder.path());
+        std::fs::write(folder.path().join("occupied"), "").unwrap();
+        settings.snapshots = folder.path().join("occupied");
+        let node = Node::start(counter::store(folder.path()), NodeId(1), settings).unwrap();
+        let group = node.open(GROUP, Box::new(Counter::new(7))).await.unwrap();
+        group.ready().await.unwrap();
+        assert!(matches!(group.snapshot().await, Err(Error::Snapshot { .. })));
+        group.propose(command(1)).await.unwrap();
+        node.shutdown().await;
+    }
 }

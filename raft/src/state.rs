@@ -91,7 +91,8 @@ impl StateMachine {
         snapshots: PathBuf,
         alive: Alive,
     ) -> Result<Self, Error> {
-        let mut state = Self { shared, alive, machine: Mutex::new(machine), applied: Applied::default(), snapshots };
+        let mut state =
+            Self { shared, alive, machine: Mutex::new(machine), applied: Applied::default(), snapshots };
         let key = keys::meta(state.shared.group, Meta::Installing);
         if let Some(name) = state.shared.store.read(Family::RaftMeta, &key)? {
             let name = String::from_utf8_lossy(&name).into_owned();
@@ -109,7 +110,9 @@ impl StateMachine {
         let view = self.shared.store.view();
         let group = self.shared.group;
         self.applied = match view.read(Family::RaftMeta, &keys::meta(group, Meta::Applied))? {
-            Some(row) => codec::decode_applied(&row).map_err(|_| Error::Undecodable { group, index: None })?,
+            Some(row) => {
+                codec::decode_applied(&row).map_err(|_| Error::Undecodable { group, index: None })?
+            }
             None => Applied::default(),
         };
         self.guard(0, |machine| machine.load(&view))
@@ -128,7 +131,8 @@ impl StateMachine {
         step: impl FnOnce(&mut dyn Machine) -> Result<T, MachineError>,
     ) -> Result<T, Error> {
         let machine = self.machine.get_mut();
-        let result = catch_unwind(AssertUnwindSafe(|| step(&mut **machine))).unwrap_or(Err(MachineError::Panicked));
+        let result =
+            catch_unwind(AssertUnwindSafe(|| step(&mut **machine))).unwrap_or(Err(MachineError::Panicked));
         result.map_err(|cause| match cause {
             MachineError::Storage(error) => error.into(),
             cause => Error::Machine { group: self.shared.group, index, cause: Arc::new(cause) },
@@ -149,7 +153,12 @@ impl StateMachine {
         Ok(answers)
     }
 
-    fn apply_commands(&mut self, round: &mut Round, index: u64, commands: &Commands) -> Result<Answers, Error> {
+    fn apply_commands(
+        &mut self,
+        round: &mut Round,
+        index: u64,
+        commands: &Commands,
+    ) -> Result<Answers, Error> {
         // A new leader's clock may be behind that of the one before.
         self.applied.time_ms = self.applied.time_ms.max(commands.time_ms);
         let time_ms = self.applied.time_ms;
@@ -219,7 +228,12 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { shared: Arc::clone(&self.shared), meta: self.meta(), rows: self.rows(), _alive: self.alive.clone() }
+        Builder {
+            shared: Arc::clone(&self.shared),
+            meta: self.meta(),
+            rows: self.rows(),
+            _alive: self.alive.clone(),
+        }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, source: Source) -> io::Result<()> {
@@ -230,7 +244,9 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     /// The rows as they are now. They are at least as new as the last snapshot that was built.
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<crate::types::Leader, u64, (), Source>>> {
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<Snapshot<crate::types::Leader, u64, (), Source>>> {
         if self.applied.log_id.is_none() {
             return Ok(None);
         }
@@ -243,14 +259,18 @@ impl StateMachine {
         let group = self.shared.group;
         let applied = snapshot::Reader::open(&path, group)?.applied;
         if applied.log_id != meta.last_log_id {
-            return Err(Error::snapshot(&path, crate::SnapshotError::Damaged("it is not the one that was announced")));
+            return Err(Error::snapshot(
+                &path,
+                crate::SnapshotError::Damaged("it is not the one that was announced"),
+            ));
         }
         let path = snapshot::adopt(&self.snapshots, group, &path)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut begin = Batch::new();
         begin.put(Family::RaftMeta, keys::meta(group, Meta::Installing), name);
         durable(&self.shared, begin).await?;
-        let (shared, ranges, from) = (Arc::clone(&self.shared), self.machine.get_mut().ranges(), path.clone());
+        let (shared, ranges, from) =
+            (Arc::clone(&self.shared), self.machine.get_mut().ranges(), path.clone());
         let work = move || snapshot::replace_rows(&shared, &from, &ranges);
         tokio::task::spawn_blocking(work).await.map_err(|_| Error::Interrupted { group })??;
         durable(&self.shared, snapshot::installed(group, &applied)).await?;

@@ -216,7 +216,8 @@ async fn the_log_is_compacted_by_count_and_the_state_stays() {
             group.propose(command(id)).await.unwrap();
         }
         let purged = wait_for(|| group.status().purged.filter(|purged| *purged > 100)).await;
-        let log = store.scan(Family::RaftLog, Vec::new()..Vec::new(), Direction::Forward).unwrap().count() as u64;
+        let log =
+            store.scan(Family::RaftLog, Vec::new()..Vec::new(), Direction::Forward).unwrap().count() as u64;
         assert!(log <= group.status().last.unwrap() - purged + 1, "{log} entries left");
         node.shutdown().await;
     }
