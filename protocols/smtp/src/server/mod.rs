@@ -1,7 +1,7 @@
 //! The server's side: [`Session`] is a [`estafette_machine::Machine`]; [`Ask`] and [`Answer`] are its
 //! talk with the engine.
 //!
-//! One file per group of verbs; [`verb`] is the table. After an answer the driver has to call
+//! One file per group of verbs; `verb` holds the table. After an answer the driver has to call
 //! `received` again while input is left, even when nothing new came: replies may wait for it.
 
 mod ask;
