@@ -384,4 +384,6 @@ impl Encoder {
 }
 
 #[cfg(test)]
+mod second_opinion;
+#[cfg(test)]
 mod tests;

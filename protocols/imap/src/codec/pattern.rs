@@ -74,6 +74,9 @@ impl Pattern {
                 before = std::mem::replace(state, now);
             }
             self.pass_wildcards(&mut states);
+            if !states.contains(&true) {
+                return false;
+            }
         }
         states.last().copied().unwrap_or(false)
     }

@@ -1,5 +1,6 @@
 mod examples;
 mod hostile;
+mod messages;
 mod second_opinion;
 
 use super::*;
