@@ -283,7 +283,9 @@ impl Core {
         if flags {
             self.learn_keywords(&changed.flags.keywords);
         }
-        let Some(number) = self.view.as_ref().and_then(|view| view.uids().sequence_of(changed.uid)) else { return };
+        let Some(number) = self.view.as_ref().and_then(|view| view.uids().sequence_of(changed.uid)) else {
+            return;
+        };
         let mut line = self.encoder.fetch(number);
         if uid {
             line.uid(changed.uid);

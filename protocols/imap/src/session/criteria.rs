@@ -181,9 +181,7 @@ impl Criterion {
         match self {
             Criterion::Uids(uids) => Some(uids.clone()),
             Criterion::Never => Some(UidSet::new()),
-            Criterion::And(all) => {
-                all.iter().filter_map(Criterion::bound).reduce(|a, b| a.intersection(&b))
-            }
+            Criterion::And(all) => all.iter().filter_map(Criterion::bound).reduce(|a, b| a.intersection(&b)),
             _ => None,
         }
     }
@@ -229,9 +227,9 @@ impl Criterion {
             Criterion::Internal(when, date) => {
                 when.holds(of.internal_date().date().days_since_epoch(), *date)
             }
-            Criterion::Saved(when, date) => {
-                of.save_date().is_some_and(|at| when.holds(DateTime::utc(at).date().days_since_epoch(), *date))
-            }
+            Criterion::Saved(when, date) => of
+                .save_date()
+                .is_some_and(|at| when.holds(DateTime::utc(at).date().days_since_epoch(), *date)),
             Criterion::LargerThan(bytes) => of.size_bytes() > *bytes,
             Criterion::SmallerThan(bytes) => of.size_bytes() < *bytes,
             Criterion::At { unix_seconds, or_later: false } => {
@@ -360,7 +358,8 @@ mod tests {
 
     #[test]
     fn a_body_is_read_last() {
-        let both = Criterion::all_of(vec![Criterion::Body(Folded::new("hello")), Criterion::LargerThan(1000)]);
+        let both =
+            Criterion::all_of(vec![Criterion::Body(Folded::new("hello")), Criterion::LargerThan(1000)]);
         let mut subject = mail();
         assert_eq!(both.matches(&mut subject), Ok(false));
         assert_eq!(subject.body_reads, 0);

@@ -47,7 +47,9 @@ impl Sync {
     pub(crate) fn answered(self, core: &mut Core, answer: Answer) -> Next {
         let changes = match answer {
             Answer::Changed(changes) => changes,
-            Answer::Failed(Failure::MailboxGone) => return Next::Bye("The selected mailbox has been deleted"),
+            Answer::Failed(Failure::MailboxGone) => {
+                return Next::Bye("The selected mailbox has been deleted");
+            }
             // The news must wait; the command itself is over.
             _ => return self.over(),
         };
@@ -62,7 +64,11 @@ impl Sync {
     }
 
     pub(crate) fn drained(self, core: &mut Core) -> Next {
-        if core.view.as_ref().is_some_and(|view| view.behind()) { self.ask(core) } else { self.tell_gone(core) }
+        if core.view.as_ref().is_some_and(|view| view.behind()) {
+            self.ask(core)
+        } else {
+            self.tell_gone(core)
+        }
     }
 
     fn tell_gone(self, core: &mut Core) -> Next {

@@ -75,7 +75,9 @@ impl View {
     pub(crate) fn resolve(&self, set: &SequenceSet, by_uid: bool) -> Result<UidSet, NoSuchMessage> {
         let uids = &*self.uids;
         if by_uid {
-            let Some(numbers) = set.resolve(uids.last().map_or(0, Uid::value)) else { return Ok(self.saved()) };
+            let Some(numbers) = set.resolve(uids.last().map_or(0, Uid::value)) else {
+                return Ok(self.saved());
+            };
             let ranges = numbers.ranges().iter();
             let runs = ranges.filter_map(|(from, to)| Some((Uid::new(*from)?, Uid::new(*to)?)));
             return Ok(UidSet::from_runs(runs).intersection(uids));
@@ -163,8 +165,7 @@ impl View {
         let count = self.gone.len();
         let kept = self.gone.split_off_first(count.saturating_sub(limit));
         let leaving = std::mem::replace(&mut self.gone, kept);
-        let mut numbers: Vec<u32> =
-            leaving.iter().filter_map(|uid| self.uids.sequence_of(uid)).collect();
+        let mut numbers: Vec<u32> = leaving.iter().filter_map(|uid| self.uids.sequence_of(uid)).collect();
         numbers.reverse();
         self.uids = Arc::new(self.uids.difference(&leaving));
         self.exists = self.exists.saturating_sub(leaving.len());
@@ -247,7 +248,8 @@ mod tests {
         // Someone else came between.
         view.note_own(Some(ModSeq(13)), ModSeq(13));
         assert!(view.behind());
-        let change = |value, modseq| Changed { uid: uid(value), flags: Default::default(), modseq: ModSeq(modseq) };
+        let change =
+            |value, modseq| Changed { uid: uid(value), flags: Default::default(), modseq: ModSeq(modseq) };
         let changed = vec![change(1, 12), change(2, 13)];
         let told = view.take_in(Changes { changed, through: ModSeq(13), ..Changes::default() });
         assert_eq!(told, [change(1, 12)]);

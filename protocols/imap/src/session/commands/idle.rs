@@ -21,5 +21,9 @@ pub(crate) fn news(core: &mut Core, tag: Tag) -> Next {
 
 /// The line that ends it.
 pub(crate) fn line(tag: Tag, line: &[u8]) -> Next {
-    if parse::is_done(line) { Outcome::ok("IDLE completed").of(tag) } else { Outcome::bad("Expected DONE").of(tag) }
+    if parse::is_done(line) {
+        Outcome::ok("IDLE completed").of(tag)
+    } else {
+        Outcome::bad("Expected DONE").of(tag)
+    }
 }

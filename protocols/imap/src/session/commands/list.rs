@@ -30,8 +30,8 @@ pub(super) fn start(core: &mut Core, tag: Tag, what: List) -> Next {
     }
     if let Some(items) = &what.returns.status {
         if items.contains(&StatusItem::HighestModSeq) {
-        core.enable_condstore();
-    }
+            core.enable_condstore();
+        }
     }
     let counts = what.returns.status.is_some();
     Next::Ask(Ask::Mailboxes { counts }, Open::List(Box::new(Listing { tag, what })))

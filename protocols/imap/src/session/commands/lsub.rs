@@ -39,7 +39,8 @@ impl Listing {
             if !(node.chosen || self.levels && node.chosen_below) {
                 continue;
             }
-            let selectable = node.chosen && node.info.is_some_and(|info| info.id.is_some() && !info.no_select);
+            let selectable =
+                node.chosen && node.info.is_some_and(|info| info.id.is_some() && !info.no_select);
             let attributes = if selectable { Vec::new() } else { vec![MailboxAttribute::NoSelect] };
             let Some(mailbox) = Mailbox::new(name) else { continue };
             core.encoder.lsub(&ListEntry {

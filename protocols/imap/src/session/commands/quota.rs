@@ -28,7 +28,10 @@ pub(super) fn start(tag: Tag, root: &str) -> Next {
 
 pub(super) fn start_root(tag: Tag, mailbox: Mailbox) -> Next {
     let of_mailbox = Some(mailbox);
-    Next::Ask(Ask::Quota { of_mailbox: of_mailbox.clone() }, Open::Quota(Reading { tag, mailbox: of_mailbox }))
+    Next::Ask(
+        Ask::Quota { of_mailbox: of_mailbox.clone() },
+        Open::Quota(Reading { tag, mailbox: of_mailbox }),
+    )
 }
 
 pub(super) fn start_set(tag: Tag) -> Next {

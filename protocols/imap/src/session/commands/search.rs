@@ -111,7 +111,8 @@ fn criterion(view: &View, now: i64, key: SearchKey) -> Result<Criterion, NoSuchM
     let each = |keys: Vec<SearchKey>| {
         keys.into_iter().map(|key| criterion(view, now, key)).collect::<Result<Vec<_>, _>>()
     };
-    let header = |name: &str, text: &str| Criterion::Header { name: name.to_owned(), text: Folded::new(text) };
+    let header =
+        |name: &str, text: &str| Criterion::Header { name: name.to_owned(), text: Folded::new(text) };
     Ok(match key {
         SearchKey::All | SearchKey::Old | SearchKey::SaveDateSupported => Criterion::Anything,
         // No message is ever `\Recent` here, and none has a THREADID.

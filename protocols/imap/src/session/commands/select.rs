@@ -69,6 +69,12 @@ fn tell(core: &mut Core, selected: &Selected) {
     if rev2 {
         let attributes = Vec::new();
         let mailbox = selected.name.clone();
-        encoder.list(&ListEntry { attributes, delimiter: DELIMITER, mailbox, child_info: false, old_name: None });
+        encoder.list(&ListEntry {
+            attributes,
+            delimiter: DELIMITER,
+            mailbox,
+            child_info: false,
+            old_name: None,
+        });
     }
 }

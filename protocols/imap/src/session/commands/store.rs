@@ -98,7 +98,9 @@ impl Storing {
         let gone = self.missing && !self.by_uid;
         let outcome = match (gone, modified.is_empty()) {
             (true, true) => Outcome::no(Some(Code::ExpungeIssued), "Some of the messages no longer exist"),
-            (true, false) => Outcome::no(Some(Code::Modified(modified)), "Some messages were changed or removed"),
+            (true, false) => {
+                Outcome::no(Some(Code::Modified(modified)), "Some messages were changed or removed")
+            }
             (false, true) => Outcome::ok("STORE completed"),
             (false, false) => {
                 Outcome::ok("Some messages were changed by others").with(Code::Modified(modified))

@@ -2,9 +2,9 @@
 //!
 //! Items come in the order in which they were asked for, but those that are streamed come last.
 
+use super::super::super::core::Core;
 use super::source::{self, Located, Source};
 use super::{Plan, email_id};
-use super::super::super::core::Core;
 use crate::codec::date::DateTime;
 use crate::codec::fetch::{FetchAttribute, Section, SectionText};
 use crate::codec::fetch_encode::FetchWriter;

@@ -1,7 +1,7 @@
 //! Where the bytes of a section lie in a message (RFC 9051 §6.4.5.1), and which of them must be read.
 
-use super::Plan;
 use super::super::super::ask::Message;
+use super::Plan;
 use crate::codec::fetch::{FetchAttribute, Part, Partial, Section, SectionText};
 use crate::codec::rope::Rope;
 use bytes::Bytes;
