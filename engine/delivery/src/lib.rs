@@ -7,9 +7,11 @@
 //! Must not: speak to clients, decide about logins.
 #![forbid(unsafe_code)]
 
+mod accept;
 mod error;
 pub mod queue;
 mod shard;
 
+pub use accept::{Acceptor, Incoming, Outcome, Problem};
 pub use error::Error;
 pub use shard::{ShardMachine, Shards};

@@ -17,6 +17,10 @@ use std::sync::Arc;
 const MAILBOX: u8 = 1;
 /// The first byte of a command for the queue.
 const QUEUE: u8 = 2;
+/// The first byte of several commands for mailboxes: one message for many recipients.
+const MAILBOXES: u8 = 3;
+/// Commands that one entry of several may hold.
+pub(crate) const MAILBOXES_MAX: usize = 256;
 
 /// Applies the log of one shard.
 pub struct ShardMachine {
@@ -32,6 +36,23 @@ impl ShardMachine {
     pub fn new(shard: ShardId, watchers: Arc<Watchers>, wakeup: Arc<queue::Wakeup>) -> ShardMachine {
         ShardMachine { shard, watchers, wakeup, topics: Vec::new(), queue_changed: false }
     }
+
+    fn mailbox(&mut self, context: &Context, command: &[u8], tx: &mut Transaction) -> Result<Bytes, MachineError> {
+        let command = Command::decode(command).map_err(|error| fatal(error.into()))?;
+        let context = MailboxContext { shard: self.shard, time_ms: context.time_ms };
+        let response = estafette_mailbox::apply(&context, &command, tx, &mut self.topics)
+            .map_err(|error| fatal(error.into()))?;
+        Ok(response.encode().into())
+    }
+}
+
+fn pack(parts: &[Vec<u8>]) -> Vec<u8> {
+    // Plain bytes into memory: this cannot fail, and an empty list would be refused by the reader.
+    postcard::to_allocvec(parts).unwrap_or_default()
+}
+
+fn unpack(bytes: &[u8]) -> Result<Vec<Vec<u8>>, MachineError> {
+    postcard::from_bytes(bytes).map_err(|_| MachineError::BadCommand { version: MAILBOXES })
 }
 
 fn fatal(error: Error) -> MachineError {
@@ -55,11 +76,15 @@ impl Machine for ShardMachine {
     ) -> Result<Bytes, MachineError> {
         match command.split_first() {
             Some((&MAILBOX, command)) => {
-                let command = Command::decode(command).map_err(|error| fatal(error.into()))?;
-                let context = MailboxContext { shard: self.shard, time_ms: context.time_ms };
-                let response = estafette_mailbox::apply(&context, &command, tx, &mut self.topics)
-                    .map_err(|error| fatal(error.into()))?;
-                Ok(response.encode().into())
+                self.mailbox(context, command, tx)
+            }
+            Some((&MAILBOXES, commands)) => {
+                let commands: Vec<Vec<u8>> = unpack(commands)?;
+                let mut answers = Vec::with_capacity(commands.len());
+                for command in commands {
+                    answers.push(self.mailbox(context, &command, tx)?.to_vec());
+                }
+                Ok(pack(&answers).into())
             }
             Some((&QUEUE, command)) => {
                 self.queue_changed = true;
@@ -70,10 +95,7 @@ impl Machine for ShardMachine {
     }
 
     fn written(&mut self) {
-        self.topics.sort_unstable();
-        self.topics.dedup();
-        self.watchers.wake(&self.topics);
-        self.topics.clear();
+        self.watchers.wake(&mut self.topics);
         if std::mem::take(&mut self.queue_changed) {
             self.wakeup.wake(self.shard);
         }
@@ -128,6 +150,28 @@ impl Shards {
         let command = Command { account: at.account, action };
         let answer = self.propose(at.shard, MAILBOX, &command.encode(), bodies).await?;
         Ok(Response::decode(&answer)?)
+    }
+
+    /// Carries out several commands that share the bodies, in one entry of the log; one answer for each.
+    ///
+    /// # Errors
+    /// As [`Shards::mailbox`].
+    pub async fn mailboxes(
+        &self,
+        shard: ShardId,
+        commands: Vec<Command>,
+        bodies: Vec<NewBody>,
+    ) -> Result<Vec<Response>, Error> {
+        let mut answers = Vec::with_capacity(commands.len());
+        for part in commands.chunks(MAILBOXES_MAX) {
+            let encoded: Vec<Vec<u8>> = part.iter().map(Command::encode).collect();
+            let answer = self.propose(shard, MAILBOXES, &pack(&encoded), bodies.clone()).await?;
+            let parts = unpack(&answer).map_err(|_| Error::Queue { what: "an answer" })?;
+            for part in parts {
+                answers.push(Response::decode(&part)?);
+            }
+        }
+        Ok(answers)
     }
 
     /// Carries out an encoded command on the queue of a shard.

@@ -46,6 +46,8 @@ pub(crate) struct Driver<P: Protocol> {
     output_bytes: usize,
     actions: Actions<<P::Machine as Machine>::Ask>,
     timer: Option<Instant>,
+    /// Output has left while a question was open; the session has still to be told.
+    drained: bool,
     closing: bool,
     pub(crate) traffic: Traffic,
 }
@@ -79,6 +81,7 @@ impl<P: Protocol> Driver<P> {
             output_bytes: 0,
             actions: Vec::new(),
             timer: None,
+            drained: false,
             closing: false,
             traffic: Traffic::default(),
         }
@@ -153,7 +156,7 @@ impl<P: Protocol> Driver<P> {
                 }
                 continue;
             }
-            if self.output.is_empty() {
+            if self.output.is_empty() && !self.drained {
                 return Ok(());
             }
             self.flush_and_tell().await?;
@@ -162,8 +165,11 @@ impl<P: Protocol> Driver<P> {
 
     async fn flush_and_tell(&mut self) -> Result<(), Error> {
         self.flush().await?;
+        self.drained = false;
         let now = self.now();
         self.machine.drained(now, &mut self.actions);
+        // It may now take commands that it had left in its input.
+        self.fresh |= !self.actions.is_empty();
         Ok(())
     }
 
@@ -214,6 +220,7 @@ impl<P: Protocol> Driver<P> {
                 .await
                 .map_err(|_| Error::TooSlow("sending"))??;
             self.traffic.sent_bytes += sent as u64;
+            self.drained = true;
         }
         Ok(answer.await)
     }

@@ -9,7 +9,8 @@
 //! - While an [`Action::Ask`] is unanswered, neither `received` nor `notified` is called: only
 //!   `answered`, `timed_out`, `closed` or `shutdown`. A session has at most one question open.
 //! - `received` is not called while more than a limit of the output waits to be sent. `drained` is
-//!   called once all of it has left, so that a session can go on with a long answer piece by piece.
+//!   called once all of it has left and no question is open, so that a session can go on with a long
+//!   answer piece by piece; input that it had left is given again after a `drained` that did something.
 //! - Actions of one step are carried out in their order.
 //! - Bytes that the session leaves in `input` are given again, with what came after them; the
 //!   driver bounds how many it holds, by [`Machine::input_limit`], and calls `overflowed` past it.

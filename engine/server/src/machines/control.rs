@@ -58,10 +58,11 @@ impl RowSource for Source<'_> {
 
 fn fatal(error: Error) -> MachineError {
     match error {
-        Error::Storage(error) => MachineError::Storage(error),
+        Error::Store(error) => MachineError::Storage(error),
         Error::Version { version, .. } => MachineError::BadCommand { version },
-        Error::Row { key } => MachineError::BadRow { family: Family::Directory, key },
+        Error::Row { key, .. } => MachineError::BadRow { family: Family::Directory, key },
         Error::Encoding { .. } => MachineError::Inconsistent("a record of the directory cannot be encoded"),
+        Error::Dangling { .. } => MachineError::Inconsistent("a record of the directory names one that is not there"),
     }
 }
 

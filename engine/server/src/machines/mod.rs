@@ -3,9 +3,7 @@
 //! Thin: each turns the log's bytes into a command of a pure state machine and its outcome into rows.
 
 mod control;
-mod shard;
 mod traffic;
 
 pub(crate) use control::ControlMachine;
-pub(crate) use shard::{Part, ShardMachine};
-pub(crate) use traffic::{Failures, FailureView, TrafficCommand, TrafficMachine};
+pub(crate) use traffic::{FailureView, Failures, TrafficCommand, TrafficMachine, network};

@@ -1,0 +1,144 @@
+//! Who is it? Checks names and passwords, slows failures down, and counts them by address.
+//!
+//! A known and an unknown name take the same time. Failures are counted for the whole cluster in the
+//! traffic group; an address with too many is refused without a look at the password.
+
+use crate::config::LoginConfig;
+use crate::engine::{now_ms, Engine};
+use crate::machines::{Failures, TrafficCommand};
+use estafette_directory::password::{HashError, Hasher, Parameters};
+use estafette_directory::Account;
+use estafette_raft::Proposal;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Addresses whose failures wait to be proposed; past it they are dropped until the next round.
+const PENDING_ADDRESSES_MAX: usize = 100_000;
+/// Pause in which failures are gathered into one proposal.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// Checks passwords, some at a time.
+pub(crate) struct Logins {
+    hasher: Hasher,
+    places: Semaphore,
+    pending: Mutex<HashMap<IpAddr, u32>>,
+    config: LoginConfig,
+}
+
+/// How a login went.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is this account.
+    Welcome(Arc<Account>),
+    /// Unknown name or wrong password.
+    Wrong,
+    /// Right, but the account may not log in.
+    Barred,
+    /// Too many failures from this address.
+    TooMany,
+}
+
+impl Logins {
+    pub(crate) fn new(config: &LoginConfig) -> Result<Logins, HashError> {
+        let parameters =
+            Parameters { memory_kib: config.argon2_memory_kib, passes: config.argon2_passes, lanes: 1 };
+        Ok(Logins {
+            hasher: Hasher::new(parameters)?,
+            places: Semaphore::new(config.checks_at_once),
+            pending: Mutex::default(),
+            config: config.clone(),
+        })
+    }
+
+    /// For setting passwords.
+    pub(crate) fn hasher(&self) -> Hasher {
+        self.hasher.clone()
+    }
+
+    fn window_ms(&self) -> u64 {
+        self.config.failure_window_seconds.saturating_mul(1000).max(1000)
+    }
+
+    /// How long the answer to a failure is held back after so many before it.
+    fn delay(&self, failures: u32) -> Duration {
+        let doubled = self.config.failure_delay_ms.saturating_mul(1u64 << failures.min(16));
+        Duration::from_millis(doubled.min(self.config.failure_delay_max_ms))
+    }
+
+    fn note_failure(&self, address: IpAddr) {
+        let mut pending = self.pending.lock();
+        if pending.len() < PENDING_ADDRESSES_MAX || pending.contains_key(&address) {
+            *pending.entry(address).or_insert(0) += 1;
+        }
+    }
+
+    fn pending_of(&self, address: IpAddr) -> u32 {
+        self.pending.lock().get(&address).copied().unwrap_or(0)
+    }
+}
+
+impl Engine {
+    /// Checks a login; the answer to a failure comes late.
+    pub(crate) async fn login(&self, service: &'static str, name: &str, password: &str, from: IpAddr) -> Outcome {
+        let from = crate::machines::network(from);
+        let logins = &self.logins;
+        let before = self.failures.count(from, now_ms(), logins.window_ms()).saturating_add(logins.pending_of(from));
+        let outcome = if before >= logins.config.failures_per_address {
+            Outcome::TooMany
+        } else {
+            self.check(name, password).await
+        };
+        let label = match &outcome {
+            Outcome::Welcome(_) => "welcome",
+            Outcome::Wrong => "wrong",
+            Outcome::Barred => "barred",
+            Outcome::TooMany => "too-many",
+        };
+        metrics::counter!("estafette_logins_total", "service" => service, "outcome" => label).increment(1);
+        match &outcome {
+            Outcome::Welcome(account) => tracing::debug!(username = %account.username, "logged in"),
+            Outcome::Barred => {}
+            Outcome::Wrong | Outcome::TooMany => {
+                tracing::info!(service, %from, outcome = label, failures = before + 1, "a login failed");
+                if matches!(outcome, Outcome::Wrong) {
+                    logins.note_failure(from);
+                }
+                tokio::time::sleep(logins.delay(before)).await;
+            }
+        }
+        outcome
+    }
+
+    async fn check(&self, name: &str, password: &str) -> Outcome {
+        let login = self.directory.read().login(name);
+        let Ok(_place) = self.logins.places.acquire().await else { return Outcome::Wrong };
+        let hash = login.as_ref().and_then(|login| login.password_hash().cloned());
+        let (hasher, password) = (self.logins.hasher(), password.to_owned());
+        let verified = tokio::task::spawn_blocking(move || hasher.verify(hash.as_ref(), &password)).await;
+        match (login, verified.unwrap_or(false)) {
+            (Some(login), true) if login.bar.is_some() => Outcome::Barred,
+            (Some(login), true) => Outcome::Welcome(login.account),
+            _ => Outcome::Wrong,
+        }
+    }
+}
+
+/// Proposes gathered failures to the traffic group until the node stops.
+pub(crate) async fn share_failures(engine: Arc<Engine>) {
+    loop {
+        tokio::time::sleep(GATHER).await;
+        let failures: Failures = engine.logins.pending.lock().drain().collect();
+        if failures.is_empty() {
+            continue;
+        }
+        let command = TrafficCommand { window_ms: engine.logins.window_ms(), failures };
+        let proposal = Proposal { command: command.encode().into(), bodies: Vec::new() };
+        if let Err(error) = engine.traffic.propose(proposal).await {
+            tracing::warn!(%error, "failed logins could not be counted");
+        }
+    }
+}
