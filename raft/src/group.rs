@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Error;
 use crate::log::Shared;
-use crate::proposer::Waiting;
+use crate::proposer::{Answer, Waiting};
 use crate::settings::SMALL_BYTES;
 use crate::snapshot;
 use crate::state::Rows;
@@ -95,8 +95,8 @@ impl Group {
         {
             return Err(Error::Full);
         }
-        let (answer, wait) = oneshot::channel();
-        let waiting = Waiting { proposal, since: Instant::now(), answer };
+        let (to, wait) = oneshot::channel();
+        let waiting = Waiting { proposal, answer: Answer { since: Instant::now(), to } };
         let group = self.id();
         this.queue.send(waiting).await.map_err(|_| self.fault().unwrap_or(Error::Unavailable { group }))?;
         wait.await.unwrap_or_else(|_| Err(self.fault().unwrap_or(Error::Interrupted { group })))

@@ -18,8 +18,13 @@ use crate::{GroupId, NewBody, NodeId, Proposal, Settings};
 /// A proposal and who waits for it.
 pub(crate) struct Waiting {
     pub(crate) proposal: Proposal,
+    pub(crate) answer: Answer,
+}
+
+/// Where the answer to a proposal goes, and since when it is awaited.
+pub(crate) struct Answer {
     pub(crate) since: Instant,
-    pub(crate) answer: oneshot::Sender<Result<Bytes, Error>>,
+    pub(crate) to: oneshot::Sender<Result<Bytes, Error>>,
 }
 
 /// See the head of this module.
@@ -95,10 +100,7 @@ impl Proposer {
         together
     }
 
-    fn join(
-        &mut self,
-        together: Vec<Waiting>,
-    ) -> (Joined, Vec<(Instant, oneshot::Sender<Result<Bytes, Error>>)>) {
+    fn join(&mut self, together: Vec<Waiting>) -> (Joined, Vec<Answer>) {
         self.shared.gauges.proposals.increment(together.len() as u64);
         #[allow(clippy::cast_precision_loss)] // At most some hundreds.
         self.shared.gauges.entry_commands.record(together.len() as f64);
@@ -109,10 +111,10 @@ impl Proposer {
             let hashes: Vec<BodyHash> = one.proposal.bodies.iter().map(|body| body.hash).collect();
             list.push(Command { payload: one.proposal.command, bodies: hashes });
             bodies.extend(one.proposal.bodies);
-            waiting.push((one.since, one.answer));
+            waiting.push(one.answer);
         }
         if bodies.len() > 1 {
-            bodies.sort_unstable_by(|left, right| left.hash.0.cmp(&right.hash.0));
+            bodies.sort_unstable_by_key(|body| body.hash.0);
             bodies.dedup_by(|left, right| left.hash == right.hash);
         }
         let commands = Commands { time_ms: self.time_ms(), seed: seed(), list };
@@ -139,18 +141,13 @@ fn seed() -> [u8; 16] {
 }
 
 /// Gives each proposal of an entry its answer.
-fn answer(
-    group: GroupId,
-    shared: &Shared,
-    waiting: Vec<(Instant, oneshot::Sender<Result<Bytes, Error>>)>,
-    outcome: Outcome,
-) {
+fn answer(group: GroupId, shared: &Shared, waiting: Vec<Answer>, outcome: Outcome) {
     let error = match outcome {
         Ok(response) => {
-            for ((since, waiting), answer) in waiting.into_iter().zip(response.data.0) {
-                shared.gauges.propose_seconds.record(since.elapsed());
+            for (waiting, answer) in waiting.into_iter().zip(response.data.0) {
+                shared.gauges.propose_seconds.record(waiting.since.elapsed());
                 // Nobody waits any more if the caller gave up; what it proposed is done all the same.
-                let _ = waiting.send(Ok(answer));
+                let _ = waiting.to.send(Ok(answer));
             }
             return;
         }
@@ -160,7 +157,7 @@ fn answer(
         Err(_) => Error::Interrupted { group },
     };
     shared.gauges.refused.increment(waiting.len() as u64);
-    for (_, waiting) in waiting {
-        let _ = waiting.send(Err(error.clone()));
+    for waiting in waiting {
+        let _ = waiting.to.send(Err(error.clone()));
     }
 }

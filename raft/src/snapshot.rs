@@ -196,6 +196,9 @@ pub(crate) fn adopt(folder: &Path, group: GroupId, received: &Path) -> Result<Pa
     Ok(path)
 }
 
+/// Number of the range, key, value.
+type FileRow = (usize, Vec<u8>, Vec<u8>);
+
 /// A snapshot file whose checksum fits.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -240,8 +243,8 @@ impl Reader {
         Ok(Self { file, path: path.to_owned(), applied, ranges: header.ranges })
     }
 
-    /// The next row: number of its range, key, value.
-    fn row(&mut self) -> Result<Option<(usize, Vec<u8>, Vec<u8>)>, SnapshotError> {
+    /// The next row.
+    fn row(&mut self) -> Result<Option<FileRow>, SnapshotError> {
         let mut number = [0];
         self.file.read_exact(&mut number)?;
         let [number] = number;

@@ -87,8 +87,8 @@ impl Commands {
     pub(crate) fn bodies(&self) -> Vec<BodyHash> {
         let mut all: Vec<BodyHash> = self.list.iter().flat_map(|command| &command.bodies).copied().collect();
         if all.len() > 1 {
-            all.sort_unstable_by(|left, right| left.0.cmp(&right.0));
-            all.dedup_by(|left, right| left.0 == right.0);
+            all.sort_unstable_by_key(|hash| hash.0);
+            all.dedup();
         }
         all
     }

@@ -1,5 +1,6 @@
 //! A machine that remembers every identifier that it was given, and how often; and what tests need around it.
 #![allow(dead_code, unreachable_pub)] // Not every test uses all of it.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::ops::Range;
 use std::path::Path;
