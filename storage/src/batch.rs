@@ -19,7 +19,9 @@ pub struct Batch {
     rows: Vec<Op>,
     pub(crate) bodies: Vec<NewBody>,
     /// Bodies that lost a hold or a reference: they may have become candidates for collection.
-    pub(crate) loosened: Vec<BodyHash>,
+    loosened: Vec<BodyHash>,
+    /// Bodies that this batch itself names.
+    named: Vec<BodyHash>,
 }
 
 /// A body to be stored under its hash.
@@ -82,6 +84,7 @@ impl Batch {
     /// Keeps a body as long as `holder` (a log entry that is not yet applied) holds it.
     pub fn hold_body(&mut self, hash: BodyHash, holder: &[u8]) {
         self.push(Kind::Put, Family::BlobRef, &body::hold_key(&hash, holder), &body::HOLD_VALUE);
+        self.named.push(hash);
     }
 
     /// Ends a hold.
@@ -95,6 +98,8 @@ impl Batch {
         self.merge_add(Family::BlobRef, body::ref_key(&hash, scope), delta);
         if delta < 0 {
             self.loosened.push(hash);
+        } else {
+            self.named.push(hash);
         }
     }
 
@@ -123,6 +128,12 @@ impl Batch {
         self.arena.extend_from_slice(key);
         self.arena.extend_from_slice(value);
         self.rows.push(Op { kind, family, key: start..middle, value: middle..middle + value.len() });
+    }
+
+    /// Bodies that nothing may name after this batch.
+    pub(crate) fn unnamed(&self) -> impl Iterator<Item = &BodyHash> {
+        let brought = self.bodies.iter().map(|body| &body.hash).filter(|hash| !self.named.contains(hash));
+        self.loosened.iter().chain(brought)
     }
 
     /// Appends the rows (not the bodies) to a batch of RocksDB.

@@ -115,7 +115,8 @@ impl Named {
         Ok(there.then_some(named))
     }
 
-    fn take(&mut self, rest: &[u8], value: &[u8]) -> Option<()> {
+    /// Takes in a row of `blob_ref`, by what follows the hash in its key.
+    pub(crate) fn take(&mut self, rest: &[u8], value: &[u8]) -> Option<()> {
         let scope = u32::from_be_bytes(*rest.first_chunk::<4>()?);
         match scope {
             HOLD_SCOPE => self.holds += 1,

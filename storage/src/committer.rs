@@ -107,7 +107,7 @@ impl Shared {
     /// Writes without a sync.
     pub(crate) fn write_unsynced(&self, batch: WriteBatch) -> Result<(), Error> {
         self.check()?;
-        self.database.write(batch, false).map_err(|error| self.fail(&error.into()))
+        write(&self.database, batch).map_err(|error| self.fail(&error))
     }
 
     pub(crate) fn submit(&self, batch: Batch, marks: Vec<Mark>, done: Done) {
@@ -248,8 +248,9 @@ impl Committer {
         self.shared.check()?;
         let next = self.joined(commits)?;
         let mut out = WriteBatch::default();
-        self.fill(commits, &mut out)?;
+        // First in the batch: there the reader of the logs looks for it.
         out.put_cf(self.shared.database.own(), COMMIT_KEY, body::encode_u64(next.commit));
+        self.fill(commits, &mut out)?;
         let bytes = out.size_in_bytes();
         let start = Instant::now();
         sync(&self.shared.database, out).map_err(|error| self.shared.fail(&error))?;
@@ -290,7 +291,7 @@ impl Committer {
         let now_ms = now_ms();
         for commit in commits {
             commit.batch.write_rows(database, out)?;
-            for hash in &commit.batch.loosened {
+            for hash in commit.batch.unnamed() {
                 collect::write_candidate(database, out, hash, now_ms);
             }
         }
@@ -314,6 +315,11 @@ impl Committer {
             self.shared.fail(&error);
         }
     }
+}
+
+fn write(database: &Database, batch: WriteBatch) -> Result<(), Error> {
+    fail::fail_point!("storage::write", |_| Err(Error::Database { reason: "failpoint".into() }));
+    database.write(batch, false).map_err(Error::from)
 }
 
 /// The write that makes durable.

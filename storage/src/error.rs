@@ -31,9 +31,8 @@ pub enum Error {
     },
     /// The data on disk ends before the last write that was acknowledged. Fatal for a node on its own.
     #[error(
-        "the store in {dir} is behind: it ends at commit {found}, but commit {expected} was acknowledged; \
-         its write-ahead log was cut short or damaged. Nothing was changed. Restore a backup, or let the node \
-         catch up from its cluster"
+        "the store in {dir} ends at commit {found}, but commit {expected} was acknowledged: {reason}. Nothing \
+         was changed. Restore a backup, or let the node catch up from its cluster"
     )]
     Behind {
         /// The data folder.
@@ -42,6 +41,8 @@ pub enum Error {
         expected: u64,
         /// Number of the last commit found.
         found: u64,
+        /// What is wrong with the write-ahead log, and where.
+        reason: Arc<str>,
     },
     /// Another process has the folder open.
     #[error("the data folder {dir} is in use by another process")]

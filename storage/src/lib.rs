@@ -26,10 +26,14 @@ mod open;
 mod options;
 mod overlay;
 mod read;
+mod recover;
 mod space;
 mod store;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod verify;
+mod wal;
 mod watermark;
 
 pub use batch::Batch;
@@ -38,8 +42,10 @@ pub use collect::Collected;
 pub use error::Error;
 pub use family::Family;
 pub use key::{Key, prefix_range, successor};
+pub use observe::record_metrics;
 pub use open::FORMAT;
 pub use read::{Direction, Pinned, Read, Row, Scan};
 pub use store::{Behind, Health, Settings, Store, View};
 pub use transaction::{Savepoint, Transaction};
+pub use verify::{PROBLEMS_MAX, Problem, Progress, Report};
 pub use watermark::{MARKS_MAX, Mark};

@@ -18,6 +18,7 @@ use crate::committer::COMMIT_KEY;
 use crate::database::Database;
 use crate::error::Error;
 use crate::options::Tuning;
+use crate::recover::Folder;
 use crate::store::{Behind, FolderLock, Settings, make_dir};
 use crate::watermark::{Watermark, WatermarkFile};
 
@@ -40,12 +41,16 @@ pub(crate) fn open(dir: &Path, settings: &Settings) -> Result<Opened, Error> {
     prepare(dir, &watermark_path, exists)?;
     let (file, mut watermark) = WatermarkFile::open(&watermark_path)?;
     let tuning = Tuning::new(settings);
-    let behind = check(dir, &db_dir, exists, &watermark, &lock, &tuning)?;
-    if let Some(Behind { expected, found }) = behind
-        && !settings.accept_behind
-    {
-        return Err(Error::Behind { dir: dir.to_owned(), expected, found });
-    }
+    let behind = match exists {
+        true => Folder { dir, db_dir: &db_dir, lock: &lock }.recover(&watermark, settings, &tuning)?,
+        false if watermark.commit == 0 => None,
+        false => {
+            return Err(Error::damaged(
+                db_dir.display().to_string(),
+                "the database is missing, but was there before",
+            ));
+        }
+    };
     let database = Database::open_at(&db_dir, lock, &tuning)?;
     watermark.commit = watermark.commit.max(last_commit(&database)?);
     Ok(Opened { database, file, watermark, behind })
@@ -99,29 +104,7 @@ fn prepare(dir: &Path, watermark: &Path, exists: bool) -> Result<(), Error> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| Error::io(dir, e))
 }
 
-/// Compares the database with the watermark, without changing either.
-fn check(
-    dir: &Path,
-    db_dir: &Path,
-    exists: bool,
-    watermark: &Watermark,
-    lock: &FolderLock,
-    tuning: &Tuning<'_>,
-) -> Result<Option<Behind>, Error> {
-    if watermark.commit == 0 {
-        return Ok(None);
-    }
-    if !exists {
-        return Err(Error::damaged(
-            db_dir.display().to_string(),
-            format!("the database is missing, but {} was used before", dir.display()),
-        ));
-    }
-    let found = last_commit(&Database::look_at(db_dir, Arc::clone(lock), tuning)?)?;
-    Ok((found < watermark.commit).then_some(Behind { expected: watermark.commit, found }))
-}
-
-fn last_commit(database: &Database) -> Result<u64, Error> {
+pub(crate) fn last_commit(database: &Database) -> Result<u64, Error> {
     let row = database.db().get_pinned_cf(database.own(), COMMIT_KEY)?;
     row.map_or(Ok(0), |value| {
         body::decode_u64(&value)

@@ -34,9 +34,9 @@ impl<'a> Tuning<'a> {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_paranoid_checks(true);
-        // Recovers the longest whole prefix of the log and never a hole. That this prefix holds every
-        // acknowledged commit is checked against the watermark (docs/decisions/002-watermark.md).
-        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        // The logs were made whole before RocksDB sees them (`recover`); whatever it still doubts is an error.
+        options.set_wal_recovery_mode(DBRecoveryMode::AbsoluteConsistency);
+        options.set_track_and_verify_wals_in_manifest(true);
         options.set_max_total_wal_size(WAL_BYTES);
         options.set_db_write_buffer_size(MEMTABLES_BYTES);
         options.set_max_background_jobs(self.settings.background_jobs);

@@ -237,6 +237,17 @@ impl<'a> Cursor<'a> {
         Cursor { rows: Some(rows), direction }
     }
 
+    /// A walk over a whole family that leaves the cache to others.
+    pub(crate) fn sweep(database: &'a Database, family: Family, snapshot: &Snapshot<'_>) -> Cursor<'a> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(snapshot);
+        options.fill_cache(false);
+        options.set_auto_readahead_size(true);
+        let mut rows = database.db().raw_iterator_cf_opt(database.handle(family), options);
+        rows.seek_to_first();
+        Cursor { rows: Some(rows), direction: Direction::Forward }
+    }
+
     /// The row under the cursor.
     pub(crate) fn item(&self) -> Option<(&[u8], &[u8])> {
         self.rows.as_ref()?.item()

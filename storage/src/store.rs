@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use rocksdb::{ReadOptions, Snapshot, WriteBatch};
+use rocksdb::{FlushOptions, ReadOptions, Snapshot, WriteBatch};
 use self_cell::self_cell;
 
 use crate::batch::Batch;
@@ -23,6 +23,7 @@ use crate::open;
 use crate::read::{Cursor, Direction, Pinned, Read, Scan};
 use crate::space::Space;
 use crate::transaction::Transaction;
+use crate::verify::{self, Progress, Report};
 use crate::watermark::Mark;
 
 /// How a store is run.
@@ -154,7 +155,7 @@ impl Store {
         }
         let mut out = WriteBatch::default();
         batch.write_rows(self.database(), &mut out)?;
-        for hash in &batch.loosened {
+        for hash in batch.unnamed() {
             collect::write_candidate(self.database(), &mut out, hash, now_ms());
         }
         self.0.shared.write_unsynced(out)
@@ -217,6 +218,31 @@ impl Store {
         self.0.shared.collect(now_ms().saturating_sub(grace_ms), limit)
     }
 
+    /// Writes all that is in memory into files, so that the write-ahead log becomes short. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if this or an earlier write failed.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.0.shared.check()?;
+        let database = self.database();
+        let handles: Vec<_> =
+            Family::ALL.into_iter().map(|f| database.handle(f)).chain([database.own()]).collect();
+        let flushed = database.db().flush_cfs_opt(&handles, &FlushOptions::default());
+        flushed.map_err(|error| self.0.shared.fail(&error.into()))
+    }
+
+    /// Makes bodies candidates for collection: those that [`View::verify`] found and nothing names.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub fn release_unnamed(&self, hashes: &[BodyHash]) -> Result<(), Error> {
+        let mut out = WriteBatch::default();
+        for hash in hashes {
+            collect::write_candidate(self.database(), &mut out, hash, now_ms());
+        }
+        self.0.shared.write_unsynced(out)
+    }
+
     /// The data folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -227,8 +253,14 @@ impl Store {
         &self.0.shared.database
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.0.shared
+    /// Number of the last commit that the database holds.
+    #[cfg(test)]
+    pub(crate) fn read_commit(&self) -> u64 {
+        open::last_commit(self.database()).unwrap_or(0)
+    }
+
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.0.shared.space.free_bytes()
     }
 }
 
@@ -303,6 +335,23 @@ impl View {
     /// [`Error::Damaged`].
     pub fn body(&self, hash: &BodyHash) -> Result<Option<Body>, Error> {
         Body::find(self.0.borrow_owner(), hash)
+    }
+}
+
+impl View {
+    /// Reads all that is stored of bodies and compares it with their hashes and with the references that
+    /// the rows of the same view make: `references` yields a shard and a hash for each of them, in any
+    /// order. Costs 36 bytes of memory for a reference.
+    ///
+    /// # Errors
+    /// Errors of `references`, and of reading the tables that list the bodies; what is wrong with a
+    /// single body is in the report.
+    pub fn verify(
+        &self,
+        references: impl IntoIterator<Item = Result<(u32, BodyHash), Error>>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Report, Error> {
+        verify::verify(self.0.borrow_owner(), &self.0.borrow_dependent().snapshot, references, progress)
     }
 }
 

@@ -24,12 +24,15 @@ pub struct Transaction {
     undo: Vec<Undo>,
     /// Bodies that lost a hold or a reference.
     loosened: Vec<BodyHash>,
+    /// What cannot be written, told by [`Store::apply`], and the number of writes before it.
+    fault: Option<(usize, Error)>,
 }
 
 /// What takes one write back.
 enum Undo {
     Row { family: Family, key: Vec<u8>, before: Option<Entry> },
     Range { family: Family },
+    Nothing,
 }
 
 /// A point to which a transaction can go back.
@@ -41,7 +44,13 @@ pub struct Savepoint {
 
 impl Transaction {
     pub(crate) fn new(store: Store) -> Transaction {
-        Transaction { store, overlays: Default::default(), undo: Vec::new(), loosened: Vec::new() }
+        Transaction {
+            store,
+            overlays: Default::default(),
+            undo: Vec::new(),
+            loosened: Vec::new(),
+            fault: None,
+        }
     }
 
     /// Sets a row.
@@ -69,29 +78,25 @@ impl Transaction {
         self.undo.push(Undo::Range { family });
     }
 
-    /// Adds to a counter; one that is not there counts as zero.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if the sum does not fit, [`Error::Damaged`] if the row is not a counter.
-    pub fn merge_add(&mut self, family: Family, key: impl AsRef<[u8]>, delta: i64) -> Result<(), Error> {
-        let entry = self.overlay(family).added(key.as_ref(), delta)?;
-        self.set(family, key.as_ref().to_vec(), Some(entry));
-        Ok(())
+    /// Adds to a counter; one that is not there counts as zero. What is not a counter, or a sum that does
+    /// not fit, is told by [`Store::apply`].
+    pub fn merge_add(&mut self, family: Family, key: impl AsRef<[u8]>, delta: i64) {
+        match self.overlay(family).added(key.as_ref(), delta) {
+            Ok(entry) => self.set(family, key.as_ref().to_vec(), Some(entry)),
+            Err(error) => self.refuse(error),
+        }
     }
 
     /// Changes the number of references that `scope` (a shard, under [`SCOPE_LIMIT`]) has to a body.
-    ///
-    /// # Errors
-    /// As [`Transaction::merge_add`], and [`Error::Invalid`] for a scope that cannot be.
-    pub fn add_body_ref(&mut self, hash: BodyHash, scope: u32, delta: i64) -> Result<(), Error> {
+    /// A scope that cannot be is told by [`Store::apply`].
+    pub fn add_body_ref(&mut self, hash: BodyHash, scope: u32, delta: i64) {
         if scope >= SCOPE_LIMIT {
-            return Err(Error::Invalid { reason: "scope of a body reference" });
+            return self.refuse(Error::Invalid { reason: "scope of a body reference" });
         }
-        self.merge_add(Family::BlobRef, body::ref_key(&hash, scope), delta)?;
+        self.merge_add(Family::BlobRef, body::ref_key(&hash, scope), delta);
         if delta < 0 {
             self.loosened.push(hash);
         }
-        Ok(())
     }
 
     /// Ends the hold that a log entry had on a body ([`crate::Batch::hold_body`]).
@@ -119,22 +124,30 @@ impl Transaction {
                 Some(Undo::Range { family }) => {
                     self.overlay_mut(family).gone.pop();
                 }
+                Some(Undo::Nothing) => {}
                 None => break,
             }
         }
         self.loosened.truncate(savepoint.loosened);
+        self.fault.take_if(|(writes, _)| *writes > savepoint.undo);
     }
 
     /// True if there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.overlays.iter().all(Overlay::is_empty)
+        self.fault.is_none() && self.overlays.iter().all(Overlay::is_empty)
     }
 
     /// The store that it reads.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Counts as a write, so that going back to a savepoint before it forgets it.
+    fn refuse(&mut self, error: Error) {
+        self.undo.push(Undo::Nothing);
+        self.fault.get_or_insert((self.undo.len(), error));
     }
 
     fn set(&mut self, family: Family, key: Vec<u8>, entry: Option<Entry>) {
@@ -182,6 +195,9 @@ impl Transaction {
 
     /// All writes as one batch of RocksDB.
     pub(crate) fn into_write(self, database: &Database, now_ms: u64) -> Result<WriteBatch, Error> {
+        if let Some((_, error)) = self.fault {
+            return Err(error);
+        }
         let mut out = WriteBatch::default();
         for (family, overlay) in Family::ALL.into_iter().zip(&self.overlays) {
             let handle = database.handle(family);
@@ -192,7 +208,6 @@ impl Transaction {
                 match entry {
                     Entry::Put(value) => out.put_cf(handle, key, value),
                     Entry::Delete => out.delete_cf(handle, key),
-                    Entry::Add(0) => {}
                     Entry::Add(delta) => out.merge_cf(handle, key, crate::count::encode(*delta)),
                 }
             }

@@ -1,1 +1,297 @@
-//! The generic half of a check of the whole store: bodies, references, holds.
+//! The generic half of a check of the whole store: every body against its hash, every counter against
+//! the references that the rows make.
+//!
+//! `blob_ref` and `blob` are walked side by side, once, in the order of hashes, beside the sorted
+//! references. Nothing is written.
+
+use std::iter::Peekable;
+use std::vec;
+
+use rocksdb::Snapshot;
+
+use crate::body::{self, BodyHash, CHUNK_BYTES};
+use crate::collect::Named;
+use crate::database::Database;
+use crate::error::Error;
+use crate::family::Family;
+use crate::read::{Cursor, Row};
+
+/// A report names no more problems than this; it counts them all.
+pub const PROBLEMS_MAX: usize = 10_000;
+/// Bodies between two reports of progress.
+const PROGRESS_BODIES: u64 = 256;
+
+/// How far a check is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bodies looked at.
+    pub bodies: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bodies in all, as RocksDB estimates it from its files; 0 if it cannot tell.
+    pub bodies_estimated: u64,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Bodies stored.
+    pub bodies: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// References that the rows make.
+    pub references: u64,
+    /// Holds of log entries that are not applied.
+    pub holds: u64,
+    /// Number of problems.
+    pub problem_count: u64,
+    /// The first [`PROBLEMS_MAX`] of them.
+    pub problems: Vec<Problem>,
+}
+
+/// Something that should not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// A body is not readable, incomplete, or does not fit its hash.
+    Damaged {
+        /// The body.
+        hash: BodyHash,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Rows name a body that is not there.
+    Missing {
+        /// The body.
+        hash: BodyHash,
+        /// Shard of the rows; `None` for a log entry.
+        scope: Option<u32>,
+    },
+    /// A counter does not fit the rows.
+    WrongCount {
+        /// The body.
+        hash: BodyHash,
+        /// The shard.
+        scope: u32,
+        /// What the counter says.
+        stored: i64,
+        /// How many references the rows make.
+        counted: i64,
+    },
+    /// Nothing names the body, and it is no candidate for collection: see [`crate::Store::release_unnamed`].
+    Unnamed {
+        /// The body.
+        hash: BodyHash,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// A piece of a body that is not there.
+    StrayChunk {
+        /// Its key.
+        key: Vec<u8>,
+    },
+}
+
+pub(crate) fn verify(
+    database: &Database,
+    snapshot: &Snapshot<'_>,
+    references: impl IntoIterator<Item = Result<(u32, BodyHash), Error>>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, Error> {
+    let mut sorted = references
+        .into_iter()
+        .map(|r| r.map(|(scope, hash)| (hash, scope)))
+        .collect::<Result<Vec<_>, _>>()?;
+    sorted.sort_unstable();
+    let report = Report { references: sorted.len() as u64, ..Report::default() };
+    let mut check = Check {
+        names: Cursor::sweep(database, Family::BlobRef, snapshot).peekable(),
+        chunks: Cursor::sweep(database, Family::Blob, snapshot).peekable(),
+        references: sorted.into_iter().peekable(),
+        report,
+    };
+    let estimate = database
+        .db()
+        .property_int_value_cf(database.handle(Family::BlobRef), rocksdb::properties::ESTIMATE_NUM_KEYS);
+    // About three rows for a body: length, counter, and now and then a candidate.
+    let bodies_estimated = estimate.ok().flatten().unwrap_or(0) / 2;
+    while check.step()? {
+        let Report { bodies, bytes, .. } = check.report;
+        if bodies % PROGRESS_BODIES == 0 {
+            progress(Progress { bodies, bytes, bodies_estimated: bodies_estimated.max(bodies) });
+        }
+    }
+    let Report { bodies, bytes, .. } = check.report;
+    progress(Progress { bodies, bytes, bodies_estimated: bodies });
+    Ok(check.report)
+}
+
+struct Check<'a> {
+    names: Peekable<Cursor<'a>>,
+    chunks: Peekable<Cursor<'a>>,
+    references: Peekable<vec::IntoIter<(BodyHash, u32)>>,
+    report: Report,
+}
+
+impl Check<'_> {
+    /// Looks at the least hash that any of the three sides has; false at the end.
+    fn step(&mut self) -> Result<bool, Error> {
+        let named = peek(&mut self.names)?.and_then(|key| hash_of(&key));
+        let stored = peek(&mut self.chunks)?.and_then(|key| hash_of(&key));
+        let referred = self.references.peek().map(|(hash, _)| *hash);
+        let Some(hash) = [named, stored, referred].into_iter().flatten().min() else { return Ok(false) };
+        let name = self.names_of(&hash)?;
+        let chunks = self.chunks_of(&hash, name.as_ref().and_then(|name| name.len))?;
+        let counted = self.references_of(&hash);
+        match name {
+            Some(Name { len: Some(len), named }) => {
+                self.report.bodies += 1;
+                self.report.bytes += len;
+                self.report.holds += named.holds as u64;
+                if let Err(reason) = chunks {
+                    self.problem(Problem::Damaged { hash, reason });
+                }
+                self.compare(hash, &named, &counted);
+            }
+            name => self.absent(hash, name.as_ref(), &counted, chunks.is_ok()),
+        }
+        Ok(true)
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.report.problem_count += 1;
+        if self.report.problems.len() < PROBLEMS_MAX {
+            self.report.problems.push(problem);
+        }
+    }
+
+    /// Compares counters with references, and looks for a body that nothing names.
+    fn compare(&mut self, hash: BodyHash, named: &Named, counted: &[(u32, i64)]) {
+        let number = |side: &[(u32, i64)], scope| {
+            side.iter().find(|(s, _)| *s == scope).map_or(0, |(_, number)| *number)
+        };
+        let mut scopes: Vec<u32> = named.references.iter().chain(counted).map(|(scope, _)| *scope).collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        for scope in scopes {
+            let (stored, counted) = (number(&named.references, scope), number(counted, scope));
+            if stored != counted {
+                self.problem(Problem::WrongCount { hash, scope, stored, counted });
+            }
+        }
+        if !named.is_named() && named.candidate_ms.is_none() && counted.is_empty() {
+            self.problem(Problem::Unnamed { hash, bytes: named.len });
+        }
+    }
+
+    /// There is no such body, but something of it or to it. A counter of zero may be left behind.
+    fn absent(&mut self, hash: BodyHash, name: Option<&Name>, counted: &[(u32, i64)], no_chunks: bool) {
+        for (scope, _) in counted {
+            self.problem(Problem::Missing { hash, scope: Some(*scope) });
+        }
+        let Some(Name { named, .. }) = name else {
+            if !no_chunks {
+                self.problem(Problem::StrayChunk { key: hash.0.to_vec() });
+            }
+            return;
+        };
+        if named.holds > 0 {
+            self.problem(Problem::Missing { hash, scope: None });
+        }
+        for (scope, stored) in
+            named.references.iter().filter(|(scope, _)| !counted.iter().any(|(s, _)| s == scope))
+        {
+            self.problem(Problem::WrongCount { hash, scope: *scope, stored: *stored, counted: 0 });
+        }
+        if !no_chunks {
+            self.problem(Problem::StrayChunk { key: hash.0.to_vec() });
+        }
+    }
+
+    fn names_of(&mut self, hash: &BodyHash) -> Result<Option<Name>, Error> {
+        let mut name: Option<Name> = None;
+        while let Some(row) = next_of(&mut self.names, hash)? {
+            let name = name.get_or_insert_default();
+            match row.key.get(hash.0.len()..).filter(|rest| !rest.is_empty()) {
+                None => name.len = Some(body::decode_u64(&row.value).unwrap_or(u64::MAX)),
+                Some(rest) if name.named.take(rest, &row.value).is_some() => {}
+                Some(_) => {
+                    self.problem(Problem::Damaged { hash: *hash, reason: "unreadable references".to_owned() })
+                }
+            }
+        }
+        if let Some(Name { len: Some(len), named }) = &mut name {
+            named.len = *len;
+        }
+        Ok(name)
+    }
+
+    /// Reads all chunks of a hash; an error says why they are not the body of that length. Without a
+    /// length, `Ok` means that there are none.
+    fn chunks_of(&mut self, hash: &BodyHash, len: Option<u64>) -> Result<Result<(), String>, Error> {
+        let mut hasher = blake3::Hasher::new();
+        let (mut count, mut bytes, mut fault) = (0_u32, 0_u64, None);
+        loop {
+            let row = match next_of(&mut self.chunks, hash) {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                // The walk ends here; so does the check, with the place.
+                Err(error) => return Err(error),
+            };
+            if row.key != body::chunk_key(hash, count).as_slice() {
+                fault.get_or_insert(format!("chunk {count} is missing"));
+            }
+            count = count.saturating_add(1);
+            bytes += row.value.len() as u64;
+            if len.is_some_and(|len| bytes < len) && row.value.len() != CHUNK_BYTES {
+                fault.get_or_insert(format!("chunk {} is too short", count - 1));
+            }
+            hasher.update(&row.value);
+        }
+        let Some(len) = len else { return Ok(if count == 0 { Ok(()) } else { Err(String::new()) }) };
+        if bytes != len {
+            fault.get_or_insert(format!("{bytes} bytes of {len} are there"));
+        }
+        if fault.is_none() && *hasher.finalize().as_bytes() != hash.0 {
+            fault = Some("its bytes do not fit its hash".to_owned());
+        }
+        Ok(fault.map_or(Ok(()), Err))
+    }
+
+    /// How often each shard refers to a hash.
+    fn references_of(&mut self, hash: &BodyHash) -> Vec<(u32, i64)> {
+        let mut counted: Vec<(u32, i64)> = Vec::new();
+        while let Some((_, scope)) = self.references.next_if(|(other, _)| other == hash) {
+            match counted.last_mut() {
+                Some((last, number)) if *last == scope => *number += 1,
+                _ => counted.push((scope, 1)),
+            }
+        }
+        counted
+    }
+}
+
+/// The rows of a hash in `blob_ref`.
+#[derive(Default)]
+struct Name {
+    len: Option<u64>,
+    named: Named,
+}
+
+/// The key under a cursor.
+fn peek(cursor: &mut Peekable<Cursor<'_>>) -> Result<Option<Vec<u8>>, Error> {
+    match cursor.peek() {
+        Some(Ok(row)) => Ok(Some(row.key.to_vec())),
+        Some(Err(error)) => Err(error.clone()),
+        None => Ok(None),
+    }
+}
+
+/// The next row, if its key begins with the hash.
+fn next_of(cursor: &mut Peekable<Cursor<'_>>, hash: &BodyHash) -> Result<Option<Row>, Error> {
+    cursor.next_if(|row| row.as_ref().map_or(true, |row| row.key.starts_with(&hash.0))).transpose()
+}
+
+fn hash_of(key: &[u8]) -> Option<BodyHash> {
+    key.first_chunk::<32>().map(|hash| BodyHash(*hash))
+}

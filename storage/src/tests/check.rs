@@ -1,0 +1,132 @@
+//! The check finds what is wrong, and nothing else.
+
+use bytes::Bytes;
+
+use super::{commit, open};
+use crate::{Batch, BodyHash, CHUNK_BYTES, Error, Family, Problem, Read, Report, Store};
+
+fn pieces(number: u8) -> Vec<Bytes> {
+    let len = if number.is_multiple_of(2) { 40 } else { 2 * CHUNK_BYTES + usize::from(number) };
+    vec![Bytes::from(vec![number; len])]
+}
+
+fn hash(number: u8) -> BodyHash {
+    BodyHash::of(&pieces(number))
+}
+
+/// Five bodies; body n has n references from shard 1, and one from shard 2 if it is odd.
+fn filled(store: &Store) -> Vec<Result<(u32, BodyHash), Error>> {
+    let mut references = Vec::new();
+    for number in 1..=5 {
+        let mut batch = Batch::new();
+        batch.put_body(hash(number), &pieces(number));
+        batch.hold_body(hash(number), b"log");
+        commit(store, batch, Vec::new()).unwrap();
+        let mut tx = store.transaction();
+        tx.add_body_ref(hash(number), 1, i64::from(number));
+        references.extend((0..number).map(|_| Ok((1, hash(number)))));
+        if number % 2 == 1 {
+            tx.add_body_ref(hash(number), 2, 1);
+            references.push(Ok((2, hash(number))));
+        }
+        if number != 3 {
+            tx.release_body(hash(number), b"log");
+        }
+        store.apply(tx).unwrap();
+    }
+    references
+}
+
+fn verify(store: &Store, references: Vec<Result<(u32, BodyHash), Error>>) -> Report {
+    let mut last = 0;
+    let report = store.view().verify(references, &mut |progress| last = progress.bodies).unwrap();
+    assert_eq!(last, report.bodies);
+    report
+}
+
+#[test]
+fn whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let references = filled(&store);
+    let report = verify(&store, references);
+    assert_eq!(report.problems, []);
+    assert_eq!((report.bodies, report.references, report.holds), (5, 18, 1));
+    assert_eq!(report.bytes, (1..=5).map(|n| pieces(n)[0].len() as u64).sum::<u64>());
+}
+
+#[test]
+fn wrong_counts_missing_and_unnamed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut references = filled(&store);
+    references.pop();
+    references.push(Ok((1, hash(2))));
+    references.push(Ok((9, hash(77))));
+    let report = verify(&store, references);
+    let mut expected = vec![
+        Problem::WrongCount { hash: hash(5), scope: 2, stored: 1, counted: 0 },
+        Problem::WrongCount { hash: hash(2), scope: 1, stored: 2, counted: 3 },
+        Problem::Missing { hash: hash(77), scope: Some(9) },
+    ];
+    let key = |problem: &Problem| format!("{problem:?}");
+    let mut found = report.problems;
+    found.sort_by_key(key);
+    expected.sort_by_key(key);
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn bodies_that_are_not_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let references = filled(&store);
+    let (database, chunk) = (store.database(), crate::body::chunk_key);
+    let blob = database.handle(Family::Blob);
+    database.db().delete_cf(blob, chunk(&hash(1), 1)).unwrap();
+    database.db().put_cf(blob, chunk(&hash(2), 0), [9; 40]).unwrap();
+    database.db().put_cf(blob, chunk(&hash(3), 0), [3; 4]).unwrap();
+    database.db().put_cf(blob, chunk(&hash(50), 3), [3; 4]).unwrap();
+    database.db().delete_cf(database.handle(Family::BlobRef), hash(4).0).unwrap();
+    let report = verify(&store, references);
+    let found = |hash: BodyHash| {
+        report.problems.iter().filter(|p| format!("{p:?}").contains(&hash.to_string())).count()
+    };
+    for number in [1, 2, 3] {
+        assert!(
+            report
+                .problems
+                .iter()
+                .any(|p| matches!(p, Problem::Damaged { hash: h, .. } if *h == hash(number))),
+            "{number}"
+        );
+    }
+    assert_eq!(found(hash(4)), 1, "missing: {:?}", report.problems);
+    assert_eq!(found(hash(5)), 0);
+    assert_eq!(report.problems.iter().filter(|p| matches!(p, Problem::StrayChunk { .. })).count(), 2);
+    assert_eq!(report.problem_count, report.problems.len() as u64);
+}
+
+#[test]
+fn unnamed_bodies_are_found_and_can_be_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let references = filled(&store);
+    let database = store.database();
+    let key = crate::body::ref_key(&hash(2), 1);
+    database.db().delete_cf(database.handle(Family::BlobRef), key).unwrap();
+    database.db().delete_cf(database.handle(Family::BlobRef), crate::body::candidate_key(&hash(2))).unwrap();
+    let references: Vec<_> =
+        references.into_iter().filter(|r| r.as_ref().is_ok_and(|(_, h)| *h != hash(2))).collect();
+    let report = verify(&store, references);
+    assert_eq!(report.problems, [Problem::Unnamed { hash: hash(2), bytes: 40 }]);
+    store.release_unnamed(&[hash(2)]).unwrap();
+    assert_eq!(store.collect(10).unwrap().bodies, 1);
+    assert!(store.read(Family::BlobRef, &hash(2).0).unwrap().is_none());
+}
+
+#[test]
+fn metrics_can_be_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    crate::record_metrics(&open(dir.path()));
+}
