@@ -127,7 +127,7 @@ pub enum Ask {
         /// Leave alone what was changed after this (RFC 7162 §3.1.3).
         unchanged_since: Option<ModSeq>,
     },
-    /// Copy messages. Answered by [`Answer::Copied`].
+    /// Copy messages, however many. Answered by [`Answer::Copied`].
     Copy {
         /// From here.
         mailbox: MailboxId,
@@ -138,7 +138,7 @@ pub enum Ask {
         /// Take them away here, in the same step (RFC 9051 §6.4.8).
         remove: bool,
     },
-    /// Remove those of these messages that have `\Deleted`. Answered by [`Answer::Expunged`].
+    /// Remove those of these messages, however many, that have `\Deleted`. Answered by [`Answer::Expunged`].
     Expunge {
         /// In which mailbox.
         mailbox: MailboxId,
@@ -164,7 +164,7 @@ pub enum Ask {
         since: ModSeq,
         /// What the session shows; those of them that are no more are told as vanished.
         known: Arc<UidSet>,
-        /// Tell no more than these many changed messages at once.
+        /// Tell no more than these many changed messages at once; but a moment is told whole.
         limit: u32,
     },
     /// Use and limits of the account. Answered by [`Answer::Quota`].
@@ -278,6 +278,8 @@ pub enum Failure {
     NonExistent,
     /// There is one already: ALREADYEXISTS.
     AlreadyExists,
+    /// A name with others below it: HASCHILDREN.
+    HasChildren,
     /// The name or the operation is never possible: CANNOT.
     Cannot,
     /// The special use is not possible: USEATTR (RFC 6154 §3).
@@ -395,8 +397,6 @@ pub struct Message {
     pub structure: Option<Arc<Structure>>,
     /// When it was wanted and fitted the budget.
     pub body: Option<Vec<Bytes>>,
-    /// For the session's own use; false.
-    pub newly_seen: bool,
 }
 
 /// Of which messages found the highest MODSEQ is told (RFC 7162 §3.1.5).

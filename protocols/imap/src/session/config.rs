@@ -66,7 +66,7 @@ impl Default for Config {
             fetch_budget_bytes: 1024 * 1024,
             decode_bytes_max: 64 * 1024 * 1024,
             unsent_bytes_max: 256 * 1024,
-            store_batch_messages: 10_000,
+            store_batch_messages: 2_000,
             changes_batch: 2_000,
         }
     }

@@ -165,6 +165,7 @@ fn failure_outcome(failure: Failure, target: bool) -> Outcome {
         Failure::NonExistent if target => (Code::TryCreate, "Mailbox does not exist"),
         Failure::NonExistent => (Code::NonExistent, "Mailbox does not exist"),
         Failure::AlreadyExists => (Code::AlreadyExists, "Mailbox exists already"),
+        Failure::HasChildren => (Code::HasChildren, "Mailbox has others below it"),
         Failure::Cannot => (Code::Cannot, "That is not possible with this mailbox"),
         Failure::UseAttribute => (Code::UseAttr, "This special use is not possible"),
         Failure::NoPermission => (Code::NoPerm, "Permission denied"),

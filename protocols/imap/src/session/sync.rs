@@ -54,7 +54,8 @@ impl Sync {
             _ => return self.over(),
         };
         let Some(view) = &mut core.view else { return self.over() };
-        let more = changes.more;
+        // An engine that tells nothing of more is not asked again in this command.
+        let more = changes.more && changes.through > view.told();
         let changed = view.take_in(changes);
         let uid = core.enabled.condstore || core.enabled.rev2;
         for one in &changed {

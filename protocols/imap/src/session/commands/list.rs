@@ -28,10 +28,8 @@ pub(super) fn start(core: &mut Core, tag: Tag, what: List) -> Next {
         core.encoder.list_delimiter("LIST", DELIMITER);
         return Outcome::ok("LIST completed").of(tag);
     }
-    if let Some(items) = &what.returns.status {
-        if items.contains(&StatusItem::HighestModSeq) {
-            core.enable_condstore();
-        }
+    if what.returns.status.iter().flatten().any(|item| *item == StatusItem::HighestModSeq) {
+        core.enable_condstore();
     }
     let counts = what.returns.status.is_some();
     Next::Ask(Ask::Mailboxes { counts }, Open::List(Box::new(Listing { tag, what })))

@@ -307,7 +307,6 @@ impl World {
                     save_date: None,
                     structure: want.structure.then(|| mail.structure.clone()),
                     body: fits.then(|| vec![mail.body.clone()]),
-                    newly_seen: false,
                 });
             }
             through = of;
@@ -394,9 +393,10 @@ impl World {
         let arrived = known.last().map_or_else(|| uids.clone(), |last| uids.after(last));
         if more {
             // Whole moments only.
+            let first = changed[0].modseq;
             let cut = changed[limit as usize].modseq;
-            changed.retain(|one| one.modseq < cut);
-            let through = ModSeq(cut.0 - 1);
+            changed.retain(|one| one.modseq < cut || one.modseq == first);
+            let through = changed.last().unwrap().modseq;
             return Answer::Changed(Changes { changed, through, more, ..Changes::default() });
         }
         let vanished = known.difference(&uids);

@@ -7,4 +7,5 @@ mod login;
 mod mailboxes;
 mod messages;
 mod news;
+mod random;
 mod search;

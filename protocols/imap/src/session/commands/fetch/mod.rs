@@ -43,6 +43,14 @@ struct Plan {
     decode_bytes_max: u64,
 }
 
+/// A message to be told.
+#[derive(Debug)]
+struct Ready {
+    message: Message,
+    /// This FETCH has set `\Seen`: its flags are told too.
+    newly_seen: bool,
+}
+
 /// A FETCH under way.
 #[derive(Debug)]
 pub(crate) struct Fetching {
@@ -51,7 +59,7 @@ pub(crate) struct Fetching {
     /// What the engine has not been asked for.
     rest: UidSet,
     /// Messages that the engine has told of and the client not yet.
-    ready: VecDeque<Message>,
+    ready: VecDeque<Ready>,
     /// The response that is being sent in pieces.
     stream: VecDeque<Piece>,
     question: Question,
@@ -70,7 +78,7 @@ enum Question {
     /// `\Seen` for some of these.
     Seen(Vec<Message>),
     /// Bytes of these, which are told next.
-    Parts(Vec<(Message, Vec<Range<u64>>)>),
+    Parts(Vec<(Ready, Vec<Range<u64>>)>),
     /// The next bytes of the stream.
     Stream,
 }
@@ -181,7 +189,7 @@ impl Fetching {
             .map(|message| message.uid)
             .collect();
         let Some(view) = core.view.as_ref().filter(|_| !unseen.is_empty()) else {
-            self.ready = messages.into();
+            self.ready = messages.into_iter().map(|message| Ready { message, newly_seen: false }).collect();
             return self.go_on(core);
         };
         let ask = Ask::Store {
@@ -197,21 +205,23 @@ impl Fetching {
 
     /// The flags that have changed are told with the messages. When they cannot be changed now, the
     /// messages are told all the same.
-    fn marked(mut self: Box<Self>, core: &mut Core, mut messages: Vec<Message>, answer: Answer) -> Next {
+    fn marked(mut self: Box<Self>, core: &mut Core, messages: Vec<Message>, answer: Answer) -> Next {
+        let mut marked: HashMap<Uid, Changed> = HashMap::new();
         if let Answer::Stored { messages: changed, own_modseq, modseq, .. } = answer {
             if let Some(view) = &mut core.view {
                 view.note_own(own_modseq, modseq);
             }
-            let mut changed: HashMap<Uid, Changed> = changed.into_iter().map(|one| (one.uid, one)).collect();
-            for message in &mut messages {
-                if let Some(now) = changed.remove(&message.uid) {
-                    message.flags = now.flags;
-                    message.modseq = now.modseq;
-                    message.newly_seen = true;
-                }
-            }
+            marked = changed.into_iter().map(|one| (one.uid, one)).collect();
         }
-        self.ready = messages.into();
+        let ready = messages.into_iter().map(|mut message| {
+            let now = marked.remove(&message.uid);
+            let newly_seen = now.is_some();
+            if let Some(Changed { flags, modseq, .. }) = now {
+                (message.flags, message.modseq) = (flags, modseq);
+            }
+            Ready { message, newly_seen }
+        });
+        self.ready = ready.collect();
         self.go_on(core)
     }
 
@@ -221,7 +231,7 @@ impl Fetching {
         let mut group = Vec::new();
         let mut ranges = Vec::new();
         let mut bytes = 0;
-        while let Some(message) = self.ready.front() {
+        while let Some(Ready { message, .. }) = self.ready.front() {
             let needed = source::ranges_to_read(&self.plan, message);
             let size: u64 = needed.iter().map(|range| range.end - range.start).sum();
             let first = group.is_empty();
@@ -230,7 +240,7 @@ impl Fetching {
             }
             bytes += size;
             ranges.extend(needed.iter().map(|range| (message.uid, range.clone())));
-            group.extend(self.ready.pop_front().map(|message| (message, needed)));
+            group.extend(self.ready.pop_front().map(|ready| (ready, needed)));
         }
         let Some(view) = core.view.as_ref().filter(|_| !ranges.is_empty()) else {
             return self.tell_parts(core, group, Vec::new());
@@ -243,16 +253,16 @@ impl Fetching {
     fn tell_parts(
         mut self: Box<Self>,
         core: &mut Core,
-        group: Vec<(Message, Vec<Range<u64>>)>,
+        group: Vec<(Ready, Vec<Range<u64>>)>,
         parts: Vec<Vec<Bytes>>,
     ) -> Next {
         let mut parts = parts.into_iter();
         let mut group = group.into_iter();
-        for (message, ranges) in group.by_ref() {
+        for (Ready { message, newly_seen }, ranges) in group.by_ref() {
             let read = ranges.into_iter().zip(parts.by_ref()).collect();
             core.learn_keywords(&message.flags.keywords);
             let source = Source { message: &message, read };
-            let (pieces, undecodable) = render::response(core, &self.plan, &source);
+            let (pieces, undecodable) = render::response(core, &self.plan, &source, newly_seen);
             self.undecodable |= undecodable;
             self.stream.extend(pieces);
             if !self.stream.iter().all(|piece| matches!(piece, Piece::Ready(_))) {
@@ -265,8 +275,8 @@ impl Fetching {
             });
         }
         // A response that is streamed comes first; those after it are told, and read, again.
-        let left: Vec<Message> = group.map(|(message, _)| message).collect();
-        left.into_iter().rev().for_each(|message| self.ready.push_front(message));
+        let left: Vec<Ready> = group.map(|(ready, _)| ready).collect();
+        left.into_iter().rev().for_each(|ready| self.ready.push_front(ready));
         Next::Drain(Open::Fetch(self))
     }
 

@@ -30,7 +30,12 @@ pub(super) enum Piece {
 type Streamed = (String, Range<u64>);
 
 /// The response, and whether a part of it could not be decoded.
-pub(super) fn response(core: &Core, plan: &Plan, source: &Source<'_>) -> (Vec<Piece>, bool) {
+pub(super) fn response(
+    core: &Core,
+    plan: &Plan,
+    source: &Source<'_>,
+    newly_seen: bool,
+) -> (Vec<Piece>, bool) {
     let message = source.message;
     let Some(number) = core.view.as_ref().and_then(|view| view.uids().sequence_of(message.uid)) else {
         return (Vec::new(), false);
@@ -42,7 +47,7 @@ pub(super) fn response(core: &Core, plan: &Plan, source: &Source<'_>) -> (Vec<Pi
     if plan.by_uid && !plan.attributes.contains(&FetchAttribute::Uid) {
         line.uid(message.uid);
     }
-    if message.newly_seen && !plan.attributes.contains(&FetchAttribute::Flags) {
+    if newly_seen && !plan.attributes.contains(&FetchAttribute::Flags) {
         line.flags(&message.flags.to_list(), false);
         if core.enabled.condstore && !plan.attributes.contains(&FetchAttribute::ModSeq) {
             line.mod_seq(message.modseq);
