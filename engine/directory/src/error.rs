@@ -19,11 +19,14 @@ pub enum Error {
         /// Why not.
         source: postcard::Error,
     },
-    /// A row is empty or its key is of no known kind.
-    #[error("a row with the key {key:02x?} does not belong to the directory")]
+    /// A row is of no known kind, or its value cannot be read.
+    #[error("the row with the key {key:02x?} cannot be read")]
     Row {
         /// The key.
         key: Vec<u8>,
+        /// What is wrong with its value; `None` when the key itself is of no known kind.
+        #[source]
+        reason: Option<Box<Error>>,
     },
     /// A record names another that is not there.
     #[error("{what} {id} belongs to something that is not there")]
@@ -34,6 +37,6 @@ pub enum Error {
         id: u64,
     },
     /// The store failed.
-    #[error("the store failed: {0}")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Store(#[from] estafette_storage::Error),
 }

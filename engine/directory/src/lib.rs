@@ -19,6 +19,7 @@ mod decide;
 mod error;
 mod info;
 mod lookup;
+mod machine;
 mod model;
 pub mod password;
 mod refusal;
@@ -41,6 +42,7 @@ pub use info::{
     AccountInfo, AddressInfo, AliasInfo, DomainInfo, DomainSummary, PAGE_MAX, Page, PlanInfo, UsageInfo,
 };
 pub use lookup::{Login, LoginBar};
+pub use machine::{DirectoryMachine, StoreRows};
 pub use model::{
     Account, AccountAddress, Alias, AliasId, AliasOptions, CatchAll, DEFAULT_ADDRESSES, Destination, Group,
     HostedDomain, Plan, PlanFields, PlanId, Redirection, Role, Services, Settings, Standing,
@@ -49,6 +51,6 @@ pub use refusal::{LimitKind, Refusal};
 pub use resolve::{
     DEPTH_MAX, MailboxTarget, OutsideTarget, Resolution, STEPS_MAX, TARGETS_MAX, Targets, Via,
 };
-pub use rows::{RowSource, Rows, key_range};
+pub use rows::{RowSource, Rows, Visit, key_range};
 pub use tables::Directory;
 pub use view::View;

@@ -26,16 +26,13 @@ pub trait Rows {
     fn delete_range(&mut self, range: Range<Vec<u8>>) -> Result<(), Error>;
 }
 
+/// What looks at rows, key and value; says whether to go on.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, Error> + 'a;
+
 /// Where rows are read from.
 pub trait RowSource {
-    /// Calls `each` with key and value of the rows in the range, in the order of keys or backwards,
-    /// until it says `false`.
-    fn scan(
-        &self,
-        range: Range<Vec<u8>>,
-        backwards: bool,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, Error>,
-    ) -> Result<(), Error>;
+    /// Calls `visit` for the rows of the range, in the order of keys or backwards, until it says `false`.
+    fn scan(&self, range: Range<Vec<u8>>, backwards: bool, visit: &mut Visit<'_>) -> Result<(), Error>;
 }
 
 /// The range of keys that holds the whole directory, the audit with it.
@@ -143,7 +140,12 @@ impl Record {
             [SPACE, kind, ..] => Kind::of(*kind),
             _ => None,
         };
-        let kind = kind.ok_or_else(|| Error::Row { key: key.to_vec() })?;
+        let row = |reason| Error::Row { key: key.to_vec(), reason };
+        let kind = kind.ok_or_else(|| row(None))?;
+        Record::of_kind(kind, value).map_err(|error| row(Some(Box::new(error))))
+    }
+
+    fn of_kind(kind: Kind, value: &[u8]) -> Result<Option<Record>, Error> {
         Ok(Some(match kind {
             Kind::Counters => Record::Counters(decode(ROW_VERSION, "the row of counters", value)?),
             Kind::Settings => Record::Settings(decode(ROW_VERSION, "the row of settings", value)?),

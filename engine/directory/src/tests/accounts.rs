@@ -174,3 +174,49 @@ fn texts_are_checked() {
         assert_eq!(refused, Err(Refusal::InvalidText { field: "real-name".into() }));
     }
 }
+
+/// Told by hand: `cargo test -p estafette-directory --release -- --ignored --nocapture large`.
+#[test]
+#[ignore = "a measurement"]
+fn large() {
+    const ACCOUNTS: u64 = 200_000;
+    let resident_kib = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let mut bench = Bench::new();
+    let mut seen = Vec::new();
+    let started = std::time::Instant::now();
+    for number in 0..ACCOUNTS {
+        if number % 100 == 0 {
+            seen.push(bench.domain(&format!("d{number}.test")).0);
+        }
+        let mut new = new_account(&format!("first.last{number}"));
+        new.real_name = "First Lastname".into();
+        new.password_hash = Some(PasswordHash::new(
+            "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE",
+        ));
+        let change = Change::CreateAccount { domain: *seen.last().unwrap(), account: new };
+        let command = Command { actor: Actor::System, origin: Origin::Internal, change };
+        bench.directory.apply(&At::default(), &command, &mut bench.rows).unwrap().unwrap();
+    }
+    println!("applied in {:?}", started.elapsed());
+    let Bench { rows, directory, .. } = bench;
+    drop(directory);
+    let before = resident_kib();
+    let started = std::time::Instant::now();
+    let directory = Directory::load(&rows).unwrap();
+    let bytes = (resident_kib().saturating_sub(before)) * 1024 / ACCOUNTS;
+    println!("loaded in {:?}, about {bytes} bytes more for an account", started.elapsed());
+    let started = std::time::Instant::now();
+    for number in 0..ACCOUNTS {
+        let domain = number - number % 100;
+        assert!(directory.login(&format!("first.last{number}@d{domain}.test")).is_some());
+        assert!(matches!(
+            directory.resolve(&address(&format!("first.last{number}@d{domain}.test"))),
+            Resolution::Deliver(_)
+        ));
+    }
+    println!("a login and a resolution in {:?}", started.elapsed() / 200_000);
+}

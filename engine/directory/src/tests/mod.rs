@@ -4,6 +4,7 @@ mod accounts;
 mod audit;
 mod domains;
 mod encoding;
+mod machine;
 mod properties;
 mod resolution;
 mod rights;
@@ -14,7 +15,7 @@ use crate::command::{
 use crate::error::Error;
 use crate::model::{AliasId, AliasOptions, Destination, PlanFields, PlanId, Redirection, Role, Standing};
 use crate::refusal::Refusal;
-use crate::rows::{RowSource, Rows};
+use crate::rows::{RowSource, Rows, Visit};
 use crate::tables::Directory;
 use crate::{QuotaChoice, Resolution, Services};
 use estafette_types::{AccountId, Address, Domain, DomainId, LocalPart, ShardId};
@@ -43,12 +44,7 @@ impl Rows for MemoryRows {
 }
 
 impl RowSource for MemoryRows {
-    fn scan(
-        &self,
-        range: Range<Vec<u8>>,
-        backwards: bool,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
+    fn scan(&self, range: Range<Vec<u8>>, backwards: bool, each: &mut Visit<'_>) -> Result<(), Error> {
         let mut rows: Vec<_> = self.0.range(range).collect();
         if backwards {
             rows.reverse();
