@@ -104,7 +104,8 @@ pub enum Ask {
         uids: UidSet,
         /// What of them.
         want: Want,
-        /// Hand out no more bodies than these many bytes together.
+        /// Hand out no more than these many bytes of bodies and (as encoded) structures together, but
+        /// at least one message. A body that is larger by itself is left out; it is read in pieces.
         budget_bytes: u64,
     },
     /// Bytes of messages. Answered by [`Answer::Read`], one element for each range.

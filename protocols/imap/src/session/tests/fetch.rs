@@ -191,3 +191,25 @@ fn an_engine_that_fails_within_a_response_ends_the_session() {
     assert!(client.closed);
     assert!(!client.text().contains("BYE"));
 }
+
+#[test]
+fn large_headers_do_not_pile_up() {
+    let mut body = b"X: ".to_vec();
+    body.extend(vec![b'y'; 20_000]);
+    body.extend(b"\r\n\r\n");
+    let world = world(&vec![&body[..]; 50]);
+    let config = Config {
+        login_without_tls: true,
+        fetch_budget_bytes: 50_000,
+        unsent_bytes_max: 50_000,
+        ..Config::default()
+    };
+    let mut client = Client::with(&world, config);
+    client.run("a SELECT INBOX");
+    client.stuck = true;
+    assert!(client.run("b FETCH 1:* BODY.PEEK[HEADER]").len() < 110_000);
+    client.stuck = false;
+    client.step(|_, _, _| {});
+    assert_eq!(client.text().matches("FETCH (BODY[HEADER] {20007}").count(), 46);
+    assert_eq!(world.borrow().largest_answer, 0);
+}

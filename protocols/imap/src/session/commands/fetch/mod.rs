@@ -225,20 +225,21 @@ impl Fetching {
         self.go_on(core)
     }
 
-    /// Takes as many messages as the budget allows, and asks for the bytes of them that are not at
-    /// hand.
+    /// Takes as many messages as the budget allows, so that no more is printed at once, and asks for
+    /// the bytes of them that are not at hand.
     fn ask_parts(mut self: Box<Self>, core: &mut Core) -> Next {
         let mut group = Vec::new();
         let mut ranges = Vec::new();
         let mut bytes = 0;
         while let Some(Ready { message, .. }) = self.ready.front() {
             let needed = source::ranges_to_read(&self.plan, message);
-            let size: u64 = needed.iter().map(|range| range.end - range.start).sum();
+            let read: u64 = needed.iter().map(|range| range.end - range.start).sum();
+            let size = read.saturating_add(source::bytes_at_hand(message));
             let first = group.is_empty();
-            if !first && bytes + size > self.plan.budget_bytes {
+            if !first && size.saturating_add(bytes) > self.plan.budget_bytes {
                 break;
             }
-            bytes += size;
+            bytes = size.saturating_add(bytes);
             ranges.extend(needed.iter().map(|range| (message.uid, range.clone())));
             group.extend(self.ready.pop_front().map(|ready| (ready, needed)));
         }

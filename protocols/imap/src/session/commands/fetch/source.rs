@@ -164,6 +164,16 @@ pub(super) fn ranges_to_read(plan: &Plan, message: &Message) -> Vec<Range<u64>> 
     ranges
 }
 
+/// How much of a message is at hand without reading.
+pub(super) fn bytes_at_hand(message: &Message) -> u64 {
+    let header = match message.structure.as_deref().map(Structure::header) {
+        Some(HeaderBlock::Kept(header)) => header.len(),
+        _ => 0,
+    };
+    let body: usize = message.body.iter().flatten().map(Bytes::len).sum();
+    header.saturating_add(body) as u64
+}
+
 impl Source<'_> {
     /// The bytes of a range, when they are at hand.
     pub(super) fn bytes(&self, range: &Range<u64>) -> Option<Rope> {
