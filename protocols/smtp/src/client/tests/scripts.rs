@@ -351,3 +351,38 @@ fn an_early_refusal_ends_the_session() {
     scripted.feed("250 ok\r\n", 100);
     assert_eq!(brief(&scripted.finished[0]), "D250");
 }
+
+/// The reply to a whole message may be read before the driver says that all has left.
+#[test]
+fn a_reply_right_after_the_last_window_is_no_early_one() {
+    for length in [262_000, 262_143, 262_144, 262_145, 300_000] {
+        for chunking in [false, true] {
+            let config = ClientConfig { prefer_chunking: true, ..config() };
+            let mut mail = outgoing(&["b@example.com"], "");
+            mail.body = vec![Bytes::from(vec![b'x'; length])];
+            let mut scripted = Scripted::new(config, vec![mail]);
+            let offer = if chunking { "250-mx\r\n250 CHUNKING\r\n" } else { "250 mx\r\n" };
+            for reply in ["220 mx\r\n", offer, "250 ok\r\n", "250 ok\r\n"] {
+                scripted.feed(reply, 100);
+            }
+            if !chunking {
+                scripted.feed("354 go\r\n", 100);
+            }
+            let end = if chunking { "x" } else { "\r\n.\r\n" };
+            let whole = length + end.len() - usize::from(chunking);
+            let sent = |scripted: &Scripted| {
+                scripted.said.split_once(if chunking { "LAST\r\n" } else { "DATA\r\n" }).unwrap().1.len()
+            };
+            while sent(&scripted) < whole {
+                scripted.step(Event::Drained);
+            }
+            assert!(scripted.said.ends_with(end));
+            scripted.feed("250 taken\r\n", 100);
+            assert_eq!(
+                scripted.finished.iter().map(|f| brief(f)).collect::<Vec<_>>(),
+                ["D250"],
+                "{length} {chunking}"
+            );
+        }
+    }
+}

@@ -171,3 +171,18 @@ fn answers_that_do_not_fit_are_passing_failures() {
     driver.step(|session, _, out| session.answered(Now::default(), Answer::Accepted, out));
     assert_eq!(driver.said.len(), before);
 }
+
+#[test]
+fn each_lmtp_recipient_gets_a_reply_even_if_the_engine_forgot_it() {
+    for given in 0..4 {
+        let mut driver = Driver::new(config(Kind::Lmtp));
+        driver.feed(format!("LHLO c\r\n{}DATA\r\n", &START[8..]).as_bytes());
+        driver.slow = true;
+        driver.feed(b".\r\n");
+        driver.said.clear();
+        let answer = Answer::Delivered(vec![Reply::accepted("x"); given]);
+        driver.step(|session, _, out| session.answered(Now::default(), answer, out));
+        let text = driver.text();
+        assert_eq!((text.matches("250 ").count(), text.lines().count()), (given.min(2), 2));
+    }
+}
