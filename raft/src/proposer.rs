@@ -77,7 +77,7 @@ impl Proposer {
             let group = self.shared.group;
             let shared = Arc::clone(&self.shared);
             let done = Box::new(move |outcome| answer(group, &shared, waiting, outcome));
-            let callback = Callback { slot: Some(slot), done };
+            let callback = Callback { slot, done };
             if self.raft.client_write_ff(joined, Some(callback)).await.is_err() {
                 return;
             }

@@ -13,7 +13,7 @@ pub struct Settings {
     pub max_entry_bytes: usize,
     /// Most bytes of one command, without bodies.
     pub max_command_bytes: usize,
-    /// Entries of one group that may wait for their sync at once.
+    /// Entries of one group that may be under way at once, from the append until they are applied.
     pub entries_in_flight: usize,
     /// Proposals of one group that may wait to be joined; further callers wait for room.
     pub queue: usize,
