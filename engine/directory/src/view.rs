@@ -21,12 +21,12 @@ impl View {
     }
 
     /// For the one who applies the log.
-    pub fn write(&self) -> RwLockWriteGuard<'_, Directory> {
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Directory> {
         self.0.write()
     }
 
     /// Puts another directory in its place: after a snapshot.
-    pub fn replace(&self, directory: Directory) {
+    pub(crate) fn replace(&self, directory: Directory) {
         *self.0.write() = directory;
     }
 }
