@@ -319,13 +319,15 @@ impl Committer {
 
 fn write(database: &Database, batch: WriteBatch) -> Result<(), Error> {
     fail::fail_point!("storage::write", |_| Err(Error::Database { reason: "failpoint".into() }));
-    database.write(batch, false).map_err(Error::from)
+    database.write(batch).map_err(Error::from)
 }
 
-/// The write that makes durable.
+/// The write that makes durable. Written first, synced then, because RocksDB lets other writes (those of
+/// `apply`) pass during the second, but not during a write that syncs.
 fn sync(database: &Database, batch: WriteBatch) -> Result<(), Error> {
+    database.write(batch)?;
     fail::fail_point!("storage::sync", |_| Err(Error::Database { reason: "failpoint".into() }));
-    database.write(batch, true).map_err(Error::from)
+    database.db().flush_wal(true).map_err(Error::from)
 }
 
 fn tell(commits: Vec<Commit>, result: &Result<(), Error>) {

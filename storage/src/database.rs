@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, WriteBatch};
 use self_cell::self_cell;
 
 use crate::error::Error;
@@ -85,10 +85,9 @@ impl Database {
         self.borrow_dependent().own
     }
 
-    pub(crate) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), rocksdb::Error> {
-        let mut how = WriteOptions::default();
-        how.set_sync(sync);
-        self.db().write_opt(batch, &how)
+    /// Writes into the log, without a sync.
+    pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
+        self.db().write(batch)
     }
 }
 

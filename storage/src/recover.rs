@@ -80,7 +80,7 @@ impl Folder<'_> {
     }
 
     /// Ends the log at its break; its tail and all later logs are put aside.
-    fn cut(&self, broken: &Break) -> Result<(), Error> {
+    pub(crate) fn cut(&self, broken: &Break) -> Result<(), Error> {
         let aside = self.aside();
         fs::create_dir_all(&aside).map_err(|e| Error::io(&aside, e))?;
         let mut affected = wal::logs(self.db_dir)?.into_iter().skip_while(|log| *log != broken.log);

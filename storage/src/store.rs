@@ -28,7 +28,6 @@ use crate::watermark::Mark;
 
 /// How a store is run.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Settings {
     /// Bytes of the cache of blocks that all families share.
     pub cache_bytes: usize,

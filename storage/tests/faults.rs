@@ -10,10 +10,7 @@ use estafette_storage::{Batch, BodyHash, Error, Family, Health, Mark, Read, Sett
 use fail::FailScenario;
 
 fn settings() -> Settings {
-    let mut settings = Settings::default();
-    settings.cache_bytes = 8 << 20;
-    settings.min_free_bytes = 0;
-    settings
+    Settings { cache_bytes: 8 << 20, min_free_bytes: 0, ..Settings::default() }
 }
 
 fn commit(store: &Store, batch: Batch, marks: Vec<Mark>) -> Result<(), Error> {
@@ -118,6 +115,8 @@ impl Drop for Unmount<'_> {
 
 #[test]
 fn disk_that_fills_up() {
+    // Failpoints are one for the whole process: no other test may set them meanwhile.
+    let _scenario = FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
     if small_disk(dir.path(), "24m").is_none() {
         println!("skipped: mounting a small disk is not allowed here");

@@ -160,6 +160,11 @@ fn open_copy(commits: u64, halfway: impl FnOnce(&Store)) -> tempfile::TempDir {
     other
 }
 
+/// One family goes into files: a new log begins, the old one is still needed by the others.
+fn flush(store: &Store, family: Family) {
+    store.database().db().flush_cf(store.database().handle(family)).unwrap();
+}
+
 #[test]
 fn log_cut_anywhere() {
     let dir = open_copy(40, |_| {});
@@ -210,14 +215,11 @@ fn log_with_a_flipped_bit() {
 
 #[test]
 fn the_older_of_two_logs_with_a_flipped_bit() {
-    // One family goes into files: a new log begins, the old one is still needed by the others.
-    let dir = open_copy(40, |store| {
-        store.database().db().flush_cf(store.database().handle(Family::Queue)).unwrap()
-    });
-    let two =
-        open_copy(40, |store| store.database().db().flush_cf(store.database().handle(Family::Row)).unwrap());
+    let dir = open_copy(40, |store| flush(store, Family::RaftLog));
+    let two = open_copy(40, |store| flush(store, Family::Row));
     for dir in [dir, two] {
         let logs = files(dir.path(), "log");
+        assert_eq!(logs.len(), 2);
         for log in &logs {
             let outcomes = flip_log(dir.path(), log, 20);
             assert!(outcomes.behind + outcomes.refused > 30, "{logs:?} {outcomes:?}");
@@ -227,8 +229,7 @@ fn the_older_of_two_logs_with_a_flipped_bit() {
 
 #[test]
 fn the_older_of_two_logs_cut() {
-    let dir =
-        open_copy(40, |store| store.database().db().flush_cf(store.database().handle(Family::Row)).unwrap());
+    let dir = open_copy(40, |store| flush(store, Family::Row));
     let logs = files(dir.path(), "log");
     assert_eq!(logs.len(), 2);
     let name = PathBuf::from(logs[0].file_name().unwrap());
@@ -306,6 +307,47 @@ fn refused_leaves_the_folder_as_it_was() {
     }
     flip(log, half, 1);
     assert_eq!(read(&open(dir.path())).unwrap(), 20);
+}
+
+/// After a power loss, pages that were never synced can be zeros.
+#[test]
+fn zeros_in_the_log() {
+    let dir = open_copy(20, |_| {});
+    let [log] = &files(dir.path(), "log")[..] else { panic!("one log was expected") };
+    let name = PathBuf::from(log.file_name().unwrap());
+    let len = fs::metadata(log).unwrap().len();
+    let mut outcomes = Outcomes::default();
+    in_copy(dir.path(), &name, |dir, log| {
+        OpenOptions::new().write(true).open(log).unwrap().set_len(len + 50_000).unwrap();
+        judge(dir, 20, &mut outcomes, "zeros at the end");
+    });
+    assert_eq!(outcomes.whole, 1);
+    for start in (0..len - 4096).step_by(4096) {
+        in_copy(dir.path(), &name, |dir, log| {
+            OpenOptions::new().write(true).open(log).unwrap().write_all_at(&[0; 4096], start).unwrap();
+            judge(dir, 20, &mut outcomes, &format!("zeros from {start}"));
+        });
+    }
+    assert!(outcomes.whole == 1 && outcomes.behind > 10, "{outcomes:?}");
+}
+
+/// A process that ends between cutting and judging: the next one starts from what was there.
+#[test]
+fn an_interrupted_cut_is_undone() {
+    for acknowledged_too in [false, true] {
+        let dir = open_copy(20, |store| flush(store, Family::RaftLog));
+        let logs = files(dir.path(), "log");
+        assert_eq!(logs.len(), 2);
+        let whole: Vec<_> = logs.iter().map(|log| fs::read(log).unwrap()).collect();
+        let offset = if acknowledged_too { headers(&whole[0])[6] } else { 0 };
+        let lock = std::sync::Arc::new(fs::File::open(dir.path()).unwrap());
+        let folder = crate::recover::Folder { dir: dir.path(), db_dir: &dir.path().join("db"), lock: &lock };
+        let log = logs[usize::from(!acknowledged_too)].clone();
+        folder.cut(&crate::wal::Break { log, offset, reason: "planted" }).unwrap();
+        assert!(matches!(fs::metadata(dir.path().join("cut")), Ok(found) if found.is_dir()));
+        assert_eq!(read(&open(dir.path())).unwrap(), 20);
+        assert!(!dir.path().join("cut").exists());
+    }
 }
 
 #[test]
