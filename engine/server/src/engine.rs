@@ -23,6 +23,7 @@ pub(crate) struct Engine {
     pub(crate) traffic: Group,
     pub(crate) shards: Shards,
     pub(crate) watchers: Arc<Watchers>,
+    pub(crate) wakeup: Arc<estafette_delivery::queue::Wakeup>,
     pub(crate) uid_maps: UidMaps,
     pub(crate) structures: Structures,
     pub(crate) logins: Logins,

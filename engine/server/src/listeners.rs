@@ -1,0 +1,179 @@
+//! Opens the listeners of a node and gives each its protocol and settings.
+
+use crate::config::{Config, Endpoint};
+use crate::engine::Engine;
+use crate::node::StartError;
+use crate::services::{ImapProtocol, Pop3Protocol, SmtpProtocol};
+use estafette_delivery::Acceptor;
+use estafette_imap::codec::framer::Limits as ImapLimits;
+use estafette_reactor::tls::Certificates;
+use estafette_reactor::{Gate, GateLimits, Limits, Listener, Protocol, bind, serve};
+use estafette_smtp::server::{Kind, ServerConfig, TlsMode};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// The listeners that serve.
+#[derive(Default)]
+pub(crate) struct Bound {
+    addresses: BTreeMap<String, SocketAddr>,
+    tasks: JoinSet<()>,
+}
+
+impl Bound {
+    /// The first address of each listener, by name.
+    pub(crate) fn addresses(&self) -> BTreeMap<String, String> {
+        self.addresses.iter().map(|(name, address)| (name.clone(), address.to_string())).collect()
+    }
+
+    /// Resolves when all sessions have ended after the stop was told.
+    pub(crate) async fn drained(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+struct Opener<'a> {
+    bound: Bound,
+    gate: Gate,
+    limits: Limits,
+    certificates: &'a Arc<Certificates>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Opener<'_> {
+    fn open<P: Protocol>(&mut self, protocol: P, endpoints: &[Endpoint], implicit_tls: bool) -> Result<(), StartError> {
+        let protocol = Arc::new(protocol);
+        for endpoint in endpoints {
+            let socket = bind_first(*endpoint)?;
+            self.note(protocol.name(), &socket)?;
+            let listener = Listener {
+                socket,
+                acceptor: Some(self.certificates.acceptor()),
+                implicit_tls,
+                limits: self.limits,
+            };
+            self.bound.tasks.spawn(serve(Arc::clone(&protocol), listener, self.gate.clone(), self.stopping.clone()));
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, name: &str, socket: &TcpListener) -> Result<(), StartError> {
+        let address = socket.local_addr().map_err(estafette_reactor::Error::from)?;
+        self.bound.addresses.entry(name.to_owned()).or_insert(address);
+        Ok(())
+    }
+}
+
+/// Binds the first of an endpoint's addresses that can be bound.
+fn bind_first(endpoint: Endpoint) -> Result<TcpListener, StartError> {
+    let mut last = None;
+    for address in endpoint.candidates() {
+        match bind(address) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = last.or(Some(error)),
+        }
+    }
+    Err(last.map_or(StartError::DiskFailed, StartError::from))
+}
+
+/// Opens all listeners.
+pub(crate) fn start(
+    engine: &Arc<Engine>,
+    acceptor: &Acceptor,
+    certificates: &Arc<Certificates>,
+    data: &Path,
+    stopping: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Bound, StartError> {
+    let config = &engine.config;
+    let seconds = Duration::from_secs;
+    let mut opener = Opener {
+        bound: Bound::default(),
+        gate: Gate::new(GateLimits {
+            sessions: config.sessions.max,
+            sessions_per_address: config.sessions.max_per_address,
+        }),
+        limits: Limits {
+            handshake_timeout: seconds(config.sessions.handshake_timeout_seconds),
+            write_timeout: seconds(config.sessions.write_timeout_seconds),
+            drain_timeout: seconds(config.sessions.drain_timeout_seconds),
+        },
+        certificates,
+        stopping: stopping.clone(),
+    };
+    let listen = &config.listen;
+    for (name, kind, tls, endpoints) in [
+        ("smtp", Kind::Mx, TlsMode::StartTls, &listen.smtp),
+        ("submission", Kind::Submission, TlsMode::StartTls, &listen.submission),
+        ("submissions", Kind::Submission, TlsMode::Implicit, &listen.submissions),
+        ("lmtp", Kind::Lmtp, TlsMode::StartTls, &listen.lmtp),
+    ] {
+        let settings = smtp_settings(config, &engine.hostname, kind, tls);
+        let protocol = SmtpProtocol {
+            name,
+            engine: Arc::clone(engine),
+            acceptor: acceptor.clone(),
+            config: Arc::new(settings),
+        };
+        opener.open(protocol, endpoints, tls == TlsMode::Implicit)?;
+    }
+    for (name, implicit, endpoints) in [("imap", false, &listen.imap), ("imaps", true, &listen.imaps)] {
+        let config = Arc::new(imap_settings(config, &engine.hostname, !implicit));
+        opener.open(ImapProtocol { name, engine: Arc::clone(engine), config }, endpoints, implicit)?;
+    }
+    for (name, implicit, endpoints) in [("pop3", false, &listen.pop3), ("pop3s", true, &listen.pop3s)] {
+        let config = Arc::new(pop3_settings(config, &engine.hostname, !implicit));
+        opener.open(Pop3Protocol { name, engine: Arc::clone(engine), config }, endpoints, implicit)?;
+    }
+    for endpoint in &listen.http {
+        let socket = bind_first(*endpoint)?;
+        opener.note("http", &socket)?;
+        crate::api::serve_network(engine, socket, tasks);
+    }
+    crate::api::serve_local(engine, data, tasks)?;
+    Ok(opener.bound)
+}
+
+fn smtp_settings(config: &Config, hostname: &str, kind: Kind, tls: TlsMode) -> ServerConfig {
+    let mut settings = ServerConfig::new(kind, hostname);
+    settings.tls = tls;
+    settings.require_tls_for_auth = !config.login.allow_plaintext;
+    // Keeping to it needs delivery that checks the next server's certificate by name.
+    settings.offer_requiretls = false;
+    settings.limits.recipients = config.smtp.recipients_max;
+    settings.limits.mails = u32::try_from(config.smtp.messages_max).unwrap_or(u32::MAX);
+    settings.limits.body.size = config.smtp.message_max_bytes;
+    settings.limits.body.header = config.smtp.header_max_bytes as _;
+    settings.times.command = Duration::from_secs(config.smtp.command_timeout_seconds);
+    settings.times.data = Duration::from_secs(config.smtp.data_timeout_seconds);
+    settings
+}
+
+fn imap_settings(config: &Config, hostname: &str, starttls: bool) -> estafette_imap::session::Config {
+    let mut limits = ImapLimits::after_login(config.imap.append_max_bytes);
+    limits.line = config.imap.line_max_bytes;
+    estafette_imap::session::Config {
+        host_name: hostname.to_owned(),
+        starttls,
+        login_without_tls: config.login.allow_plaintext,
+        login_timeout: Duration::from_secs(config.imap.login_timeout_seconds),
+        idle_timeout: Duration::from_secs(config.imap.idle_timeout_seconds),
+        limits,
+        ..estafette_imap::session::Config::default()
+    }
+}
+
+fn pop3_settings(config: &Config, hostname: &str, stls: bool) -> estafette_pop3::Config {
+    estafette_pop3::Config {
+        greeting: format!("{hostname} POP3 ready"),
+        offer_stls: stls,
+        require_tls_for_auth: !config.login.allow_plaintext,
+        idle_timeout: Duration::from_secs(config.pop3.idle_timeout_seconds),
+        ..estafette_pop3::Config::default()
+    }
+}

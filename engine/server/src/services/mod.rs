@@ -1,0 +1,9 @@
+//! The protocols' sessions joined to the engine: each file answers the questions of one protocol.
+
+mod imap;
+mod pop3;
+mod smtp;
+
+pub(crate) use imap::ImapProtocol;
+pub(crate) use pop3::Pop3Protocol;
+pub(crate) use smtp::SmtpProtocol;

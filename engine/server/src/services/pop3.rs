@@ -1,0 +1,135 @@
+//! Answers POP3 sessions from the INBOX of the account.
+
+use crate::engine::{Engine, EngineError};
+use crate::login::Outcome as Login;
+use bytes::Bytes;
+use estafette_mailbox::{AccountRef, Action, MailboxName, MailboxRef, Response, WORK_MAX, read};
+use estafette_pop3::{Answer, Ask, Config, Failure, Refusal, Session, Snapshot};
+use estafette_reactor::{Peer, Protocol, Refusal as Full, Service};
+use estafette_types::{AccountId, Uid, UidSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The sessions of one listener.
+pub(crate) struct Pop3Protocol {
+    pub(crate) name: &'static str,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) config: Arc<Config>,
+}
+
+impl Protocol for Pop3Protocol {
+    type Machine = Session;
+    type Service = Pop3Service;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn open(&self, peer: Peer) -> (Session, Pop3Service) {
+        let service = Pop3Service { name: self.name, engine: Arc::clone(&self.engine), peer, inbox: None };
+        (Session::new(Arc::clone(&self.config)), service)
+    }
+
+    fn refusal(&self, _: Full) -> Bytes {
+        Bytes::from_static(b"-ERR [SYS/TEMP] too many connections\r\n")
+    }
+}
+
+/// Answers one session.
+pub(crate) struct Pop3Service {
+    name: &'static str,
+    engine: Arc<Engine>,
+    peer: Peer,
+    inbox: Option<MailboxRef>,
+}
+
+impl Service<Session> for Pop3Service {
+    async fn answer(&mut self, ask: Ask) -> Answer {
+        match ask {
+            Ask::Authenticate { authzid, authcid, password, .. } => self.login(&authzid, &authcid, &password.0).await,
+            Ask::Open { account } => match self.open(account).await {
+                Ok(Some(snapshot)) => Answer::Opened(snapshot),
+                Ok(None) => Answer::Refused(Refusal::Failed(Failure::Permanent)),
+                Err(error) => Answer::Refused(Refusal::Failed(told(&error))),
+            },
+            Ask::Read { uid, range } => match self.read(uid, range) {
+                Ok(Some(pieces)) => Answer::Data(pieces),
+                Ok(None) => Answer::Gone,
+                Err(error) => Answer::Failed(told(&error)),
+            },
+            Ask::Delete { uids } => match self.delete(&uids).await {
+                Ok(()) => Answer::Deleted,
+                Err(error) => Answer::Failed(told(&error)),
+            },
+        }
+    }
+}
+
+fn told(error: &EngineError) -> Failure {
+    tracing::error!(%error, "a POP3 command could not be carried out");
+    Failure::Temporary
+}
+
+impl Pop3Service {
+    async fn login(&self, authzid: &str, authcid: &str, password: &str) -> Answer {
+        if !authzid.is_empty() && authzid != authcid {
+            return Answer::Refused(Refusal::Credentials);
+        }
+        match self.engine.login(self.name, authcid, password, self.peer.remote.ip()).await {
+            Login::Welcome(account) => Answer::LoggedIn(account.id),
+            Login::Wrong | Login::Barred => Answer::Refused(Refusal::Credentials),
+            Login::TooMany => Answer::Refused(Refusal::LoginDelay),
+        }
+    }
+
+    /// The maildrop as it is now; `None` for an account without mailboxes.
+    async fn open(&mut self, account: AccountId) -> Result<Option<Snapshot>, EngineError> {
+        let Some(at) = self.engine.account_ref(account) else { return Ok(None) };
+        let found = match self.snapshot(at)? {
+            Some(found) => Some(found),
+            None => {
+                self.engine.shards.mailbox(at, Action::Ensure, Vec::new()).await?;
+                self.snapshot(at)?
+            }
+        };
+        Ok(found.map(|(inbox, snapshot)| {
+            self.inbox = Some(inbox);
+            snapshot
+        }))
+    }
+
+    fn snapshot(&self, at: AccountRef) -> Result<Option<(MailboxRef, Snapshot)>, EngineError> {
+        let view = self.engine.store.view();
+        let Some((inbox, row)) = read::mailbox_by_name(&view, at, &MailboxName::inbox())? else { return Ok(None) };
+        let mut sizes = Vec::with_capacity(row.exists as usize);
+        let mut runs = Vec::new();
+        for message in read::messages(&view, inbox, Uid::MIN..=Uid::MAX)? {
+            let message = message?;
+            sizes.push(u32::try_from(message.row.size).unwrap_or(u32::MAX));
+            runs.push((message.uid, message.uid));
+        }
+        Ok(Some((inbox, Snapshot { uid_validity: row.uid_validity, uids: UidSet::from_runs(runs), sizes })))
+    }
+
+    /// `None` when the message is gone.
+    fn read(&self, uid: Uid, range: Range<u64>) -> Result<Option<Vec<Bytes>>, EngineError> {
+        let Some(inbox) = self.inbox else { return Ok(None) };
+        let Some(message) = read::message(&self.engine.store, inbox, uid)? else { return Ok(None) };
+        let Some(body) = self.engine.store.body(&message.body)? else { return Ok(None) };
+        Ok(Some(body.read(range)?))
+    }
+
+    async fn delete(&self, uids: &UidSet) -> Result<(), EngineError> {
+        let Some(inbox) = self.inbox else { return Ok(()) };
+        let all: Vec<Uid> = uids.iter().collect();
+        for part in all.chunks(WORK_MAX) {
+            let uids = UidSet::from_runs(part.iter().map(|uid| (*uid, *uid)));
+            let action = Action::Expunge { mailbox: inbox.mailbox, uids, only_deleted: false };
+            let answer = self.engine.shards.mailbox(inbox.owner(), action, Vec::new()).await?;
+            if let Response::Refused(refusal) = answer {
+                tracing::info!(%refusal, "messages could not be deleted");
+            }
+        }
+        Ok(())
+    }
+}
