@@ -230,6 +230,18 @@ impl Store {
         flushed.map_err(|error| self.0.shared.fail(&error.into()))
     }
 
+    /// [`View::verify`] of the store as it is now.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify(
+        &self,
+        references: impl IntoIterator<Item = Result<(u32, BodyHash), Error>>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Report, Error> {
+        self.view().verify(references, progress)
+    }
+
     /// Makes bodies candidates for collection: those that [`View::verify`] found and nothing names.
     ///
     /// # Errors
