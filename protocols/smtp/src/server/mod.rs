@@ -10,7 +10,7 @@ mod config;
 mod hello;
 mod mail;
 mod message;
-mod misc;
+mod housekeeping;
 mod phase;
 mod session;
 mod verb;

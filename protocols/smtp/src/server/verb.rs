@@ -23,7 +23,7 @@ pub(super) struct Verb {
 
 const BASE: Verb = Verb {
     name: "",
-    run: misc::noop,
+    run: housekeeping::noop,
     greeted: false,
     trusted: false,
     idle: false,
@@ -43,17 +43,17 @@ const VERBS: &[Verb] = &[
     Verb { name: "EHLO", run: hello::ehlo, idle: true, ..BASE },
     Verb { name: "HELO", run: hello::helo, idle: true, ..BASE },
     Verb { name: "LHLO", run: hello::lhlo, idle: true, ..BASE },
-    Verb { name: "QUIT", run: misc::quit, ..BARE },
-    Verb { name: "RSET", run: misc::rset, idle: true, ..BARE },
-    Verb { name: "NOOP", run: misc::noop, idle: true, ..BASE },
+    Verb { name: "QUIT", run: housekeeping::quit, ..BARE },
+    Verb { name: "RSET", run: housekeeping::rset, idle: true, ..BARE },
+    Verb { name: "NOOP", run: housekeeping::noop, idle: true, ..BASE },
     Verb { name: "AUTH", run: auth::auth, greeted: true, ..BASE },
     Verb { name: "STARTTLS", run: hello::starttls, greeted: true, idle: true, ..BARE },
-    Verb { name: "VRFY", run: misc::vrfy, greeted: true, trusted: true, idle: true, utf8: true, ..BASE },
-    Verb { name: "EXPN", run: misc::not_implemented, idle: true, utf8: true, ..BASE },
-    Verb { name: "HELP", run: misc::help, idle: true, ..BASE },
-    Verb { name: "ETRN", run: misc::not_implemented, idle: true, ..BASE },
-    Verb { name: "TURN", run: misc::not_implemented, idle: true, ..BASE },
-    Verb { name: "ATRN", run: misc::not_implemented, idle: true, ..BASE },
+    Verb { name: "VRFY", run: housekeeping::vrfy, greeted: true, trusted: true, idle: true, utf8: true, ..BASE },
+    Verb { name: "EXPN", run: housekeeping::not_implemented, idle: true, utf8: true, ..BASE },
+    Verb { name: "HELP", run: housekeeping::help, idle: true, ..BASE },
+    Verb { name: "ETRN", run: housekeeping::not_implemented, idle: true, ..BASE },
+    Verb { name: "TURN", run: housekeeping::not_implemented, idle: true, ..BASE },
+    Verb { name: "ATRN", run: housekeeping::not_implemented, idle: true, ..BASE },
 ];
 
 /// The verb of this name, in any case.
