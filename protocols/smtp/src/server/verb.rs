@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::session::{Out, Outcome};
-use crate::server::{auth, hello, mail, message, misc};
+use crate::server::{auth, hello, housekeeping, mail, message};
 
 /// A verb and the conditions of its use.
 pub(super) struct Verb {
@@ -48,7 +48,15 @@ const VERBS: &[Verb] = &[
     Verb { name: "NOOP", run: housekeeping::noop, idle: true, ..BASE },
     Verb { name: "AUTH", run: auth::auth, greeted: true, ..BASE },
     Verb { name: "STARTTLS", run: hello::starttls, greeted: true, idle: true, ..BARE },
-    Verb { name: "VRFY", run: housekeeping::vrfy, greeted: true, trusted: true, idle: true, utf8: true, ..BASE },
+    Verb {
+        name: "VRFY",
+        run: housekeeping::vrfy,
+        greeted: true,
+        trusted: true,
+        idle: true,
+        utf8: true,
+        ..BASE
+    },
     Verb { name: "EXPN", run: housekeeping::not_implemented, idle: true, utf8: true, ..BASE },
     Verb { name: "HELP", run: housekeeping::help, idle: true, ..BASE },
     Verb { name: "ETRN", run: housekeeping::not_implemented, idle: true, ..BASE },
