@@ -9,7 +9,7 @@ use crate::key::{AccountRef, Kind, MailboxRef, Parsed};
 use crate::name::MailboxName;
 use crate::rows::{AccountRow, AccountState, MailboxRow, MessageRow, NameRow, SpecialUse};
 use estafette_storage::{Direction, Family, Read, Row, Scan};
-use estafette_types::{ModSeq, Uid, UidSet};
+use estafette_types::{AccountId, ModSeq, ShardId, Uid, UidSet};
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 
@@ -304,4 +304,33 @@ pub(crate) fn encode_expunged(uids: &UidSet) -> Vec<u8> {
 
 pub(crate) fn decode_expunged(bytes: &[u8]) -> Option<UidSet> {
     crate::codec::Reader::new(bytes, 1)?.runs(0)
+}
+
+/// An account that has rows in a shard, for those who look after all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundAccount {
+    /// The account.
+    pub at: AccountRef,
+    /// In use, deleted, or gone.
+    pub state: AccountState,
+    /// Something that was deleted waits to be removed: [`crate::Action::Purge`] goes on with it.
+    pub unfinished: bool,
+}
+
+/// The first account of a shard after another one; reads a few rows, whatever the accounts hold.
+pub fn next_account<R: Read + ?Sized>(
+    rows: &R,
+    shard: ShardId,
+    after: Option<AccountId>,
+) -> Result<Option<FoundAccount>, Error> {
+    let mut range = crate::key::shard_range(shard);
+    if let Some(next) = after.map(|account| AccountId(account.0.saturating_add(1))) {
+        range.start = AccountRef { shard, account: next }.key(Kind::Account, &[]);
+    }
+    let Some(row) = scan(rows, range)?.next().transpose()? else { return Ok(None) };
+    let key = Parsed::of(&row.key).ok_or_else(|| damaged(Kind::Account, &row.key))?;
+    let at = key.at.owner();
+    let state = account_row(rows, at)?.map_or(AccountState::Live, |row| row.state);
+    let waiting = scan(rows, at.kind_range(Kind::Doomed))?.next().transpose()?.is_some();
+    Ok(Some(FoundAccount { at, state, unfinished: waiting || state == AccountState::Doomed }))
 }

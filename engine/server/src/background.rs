@@ -25,6 +25,7 @@ pub(crate) fn start(
 ) -> Result<(), StartError> {
     tasks.spawn(login::share_failures(Arc::clone(engine)));
     tasks.spawn(collect(Arc::clone(engine)));
+    tasks.spawn(crate::sweep::run(Arc::clone(engine)));
     tasks.spawn(gauges(Arc::clone(engine)));
     tasks.spawn(reload(certificates, Duration::from_secs(engine.config.tls.reload_seconds.max(1))));
     let _ = acceptor;
@@ -48,6 +49,7 @@ async fn gauges(engine: Arc<Engine>) {
         for (what, count) in [("domains", domains), ("accounts", accounts), ("aliases", aliases)] {
             metrics::gauge!("estafette_directory_entries", "kind" => what).set(count as f64);
         }
+        estafette_storage::record_metrics(&engine.store);
         metrics::gauge!("estafette_watches").set(engine.watchers.count() as f64);
         tokio::time::sleep(GAUGES_PAUSE).await;
     }

@@ -14,6 +14,7 @@ mod node;
 mod ready;
 mod replies;
 mod services;
+mod sweep;
 
 fn main() -> std::process::ExitCode {
     cli::main()
