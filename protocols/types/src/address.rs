@@ -49,7 +49,10 @@ impl Domain {
         }
         let (unicode, result) = idna::domain_to_unicode(&ascii);
         result.map_err(|_| AddressError::Domain)?;
-        Ok(Domain(unicode))
+        // The canonical form must be a name itself, of the same meaning: punycode is shorter than what
+        // it stands for, and may hide what looks like punycode again.
+        let same = unicode.len() <= DOMAIN_MAX && idna::domain_to_ascii(&unicode).is_ok_and(|a| a == ascii);
+        if same { Ok(Domain(unicode)) } else { Err(AddressError::Domain) }
     }
 
     /// RFC 5321 §4.1.3: IPv4 or `IPv6:` and an IPv6 address.
@@ -243,6 +246,23 @@ mod tests {
         assert_eq!(Domain::parse("EXAMPLE.Org").unwrap().as_str(), "example.org");
         assert_eq!(Domain::parse("xn--bcher-kva.example").unwrap(), Domain::parse("Bücher.example").unwrap());
         assert_eq!(Domain::parse("bücher.example").unwrap().to_ascii(), "xn--bcher-kva.example");
+    }
+
+    /// Found by fuzzing: the canonical form was longer than a domain may be, so that it was not read again.
+    #[test]
+    fn punycode_does_not_grow_over_the_limit() {
+        let label = idna::domain_to_ascii(&"台".repeat(40)).unwrap();
+        let name = [&label[..]; 3].join(".");
+        assert!(name.len() < DOMAIN_MAX);
+        assert_eq!(Domain::parse(&name), Err(AddressError::Domain));
+        assert!(Domain::parse(&[&label[..]; 2].join(".")).is_ok());
+    }
+
+    /// Found by fuzzing: punycode of a label that begins with `xn--` and is none.
+    #[test]
+    fn punycode_within_punycode_is_refused() {
+        let name = "xD.xn--xn--6-b0chexA5n--bchxamexear";
+        assert_eq!(Domain::parse(name), Err(AddressError::Domain));
     }
 
     #[test]

@@ -1,0 +1,1 @@
+//! What the fuzz targets share: how input is cut, and drivers for the sessions.
