@@ -38,6 +38,7 @@ pub(crate) struct Driver<P: Protocol> {
     stream: Option<Stream>,
     acceptor: Option<TlsAcceptor>,
     limits: Limits,
+    name: &'static str,
     began: Instant,
     input: BytesMut,
     /// Something has happened since the session last looked at its input.
@@ -74,6 +75,7 @@ impl<P: Protocol> Driver<P> {
             stream: Some(stream),
             acceptor,
             limits,
+            name: protocol.name(),
             began: Instant::now(),
             input: BytesMut::new(),
             fresh: false,
@@ -196,7 +198,10 @@ impl<P: Protocol> Driver<P> {
                 }
             }
             if let Some(ask) = question {
+                let asked = Instant::now();
                 let answer = self.ask(ask).await?;
+                metrics::histogram!("estafette_answer_seconds", "listener" => self.name)
+                    .record(asked.elapsed().as_secs_f64());
                 let now = self.now();
                 self.machine.answered(now, answer, &mut self.actions);
                 self.fresh = true;
@@ -245,7 +250,11 @@ impl<P: Protocol> Driver<P> {
         let handshake = stream.secure(acceptor);
         let (stream, tls) = timeout(self.limits.handshake_timeout, handshake)
             .await
-            .map_err(|_| Error::TooSlow("the TLS handshake"))??;
+            .map_err(|_| Error::TooSlow("the TLS handshake"))
+            .and_then(|done| done.map_err(Error::from))
+            .inspect_err(|_| {
+                metrics::counter!("estafette_tls_failed_total", "listener" => self.name).increment(1);
+            })?;
         self.stream = Some(stream);
         let now = self.now();
         self.machine.secured(now, tls, &mut self.actions);

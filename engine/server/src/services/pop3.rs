@@ -45,6 +45,13 @@ pub(crate) struct Pop3Service {
 
 impl Service<Session> for Pop3Service {
     async fn answer(&mut self, ask: Ask) -> Answer {
+        let command = match &ask {
+            Ask::Authenticate { .. } => "auth",
+            Ask::Open { .. } => "open",
+            Ask::Read { .. } => "read",
+            Ask::Delete { .. } => "delete",
+        };
+        metrics::counter!("estafette_commands_total", "listener" => self.name, "command" => command).increment(1);
         match ask {
             Ask::Authenticate { authzid, authcid, password, .. } => self.login(&authzid, &authcid, &password.0).await,
             Ask::Open { account } => match self.open(account).await {

@@ -61,6 +61,14 @@ pub(crate) struct SmtpService {
 
 impl Service<Session> for SmtpService {
     async fn answer(&mut self, ask: Ask) -> Answer {
+        let command = match &ask {
+            Ask::Authenticate { .. } => "auth",
+            Ask::Mail { .. } => "mail",
+            Ask::Rcpt { .. } => "rcpt",
+            Ask::Data { .. } => "data",
+            Ask::Deliver(_) => "deliver",
+        };
+        metrics::counter!("estafette_commands_total", "listener" => self.name, "command" => command).increment(1);
         match ask {
             Ask::Authenticate { authzid, authcid, password, .. } => self.login(&authzid, &authcid, &password.0).await,
             Ask::Mail { envelope, peer } => self.mail(&envelope, peer.identity.as_ref()),
