@@ -34,6 +34,8 @@ enum What {
     Pop3(load::Pop3),
     /// Holds idle IMAP sessions open and tells what they cost the server.
     Idle(load::Idle),
+    /// Measures commands on one mailbox as it grows to a million messages.
+    Curve(load::Curve),
     /// Runs the same loads against Estafette, Dovecot, and Postfix with Dovecot, in turns.
     Compare(compare::Compare),
 }
@@ -45,6 +47,7 @@ async fn main() -> std::process::ExitCode {
         What::Imap(load) => load.run().await.and_then(|result| print(&result)),
         What::Pop3(load) => load.run().await.and_then(|result| print(&result)),
         What::Idle(load) => load.run().await.and_then(|result| print(&result)),
+        What::Curve(load) => load.run().await.and_then(|result| print(&result)),
         What::Compare(compare) => compare.run().await,
     };
     match result {

@@ -1,11 +1,13 @@
 //! The loads: each opens its sessions, runs a fixed number of operations and tells how long they took.
 
 mod connection;
+mod curve;
 mod idle;
 mod imap;
 mod ingest;
 mod pop3;
 
+pub(crate) use curve::Curve;
 pub(crate) use idle::Idle;
 pub(crate) use imap::{Imap, ImapProfile};
 pub(crate) use ingest::{Ingest, Protocol};
