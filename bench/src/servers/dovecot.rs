@@ -13,6 +13,7 @@ pub(crate) struct Dovecot {
     imap: u16,
     pop3: u16,
     accounts: usize,
+    stopped: bool,
 }
 
 impl Dovecot {
@@ -40,7 +41,7 @@ impl Dovecot {
         wait_for("dovecot", || pid_file.exists() && [lmtp, imap, pop3].into_iter().all(answers))?;
         let pid = pid_in(&pid_file)
             .ok_or(BenchError::Start { server: "dovecot", why: "no process identifier".to_owned() })?;
-        Ok(Dovecot { folder: folder.to_owned(), pid, lmtp, imap, pop3, accounts })
+        Ok(Dovecot { folder: folder.to_owned(), pid, lmtp, imap, pop3, accounts, stopped: false })
     }
 
     /// The address of its LMTP service.
@@ -93,6 +94,9 @@ impl Server for Dovecot {
         (1..=self.accounts).map(|number| format!("user{number:04}:secret")).collect()
     }
     fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
         let _ = Command::new("doveadm").arg("-c").arg(self.folder.join("dovecot.conf")).arg("stop").status();
         let pid_file = self.folder.join("run/master.pid");
         let _ = wait_for("dovecot", || !pid_file.exists());

@@ -17,6 +17,7 @@ pub(crate) struct Postfix {
     pid: u32,
     smtp: u16,
     dovecot: Dovecot,
+    stopped: bool,
 }
 
 impl Postfix {
@@ -50,7 +51,7 @@ impl Postfix {
         wait_for("postfix", || pid_file.exists() && answers(smtp))?;
         let pid = pid_in(&pid_file)
             .ok_or(BenchError::Start { server: "postfix", why: "no process identifier".to_owned() })?;
-        Ok(Postfix { folder: folder.to_owned(), pid, smtp, dovecot })
+        Ok(Postfix { folder: folder.to_owned(), pid, smtp, dovecot, stopped: false })
     }
 
     fn queued(&self) -> usize {
@@ -131,6 +132,9 @@ impl Server for Postfix {
         Ok(())
     }
     fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
         let _ = Command::new("postfix").arg("-c").arg(self.folder.join("postfix")).arg("stop").status();
         self.dovecot.stop();
     }

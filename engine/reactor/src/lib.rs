@@ -15,5 +15,5 @@ mod tokio_driver;
 
 pub use error::Error;
 pub use gate::{Gate, GateLimits, Pass};
-pub use listener::{bind, serve, Listener};
+pub use listener::{Listener, bind, serve};
 pub use protocol::{Limits, Peer, Protocol, Refusal, Service, SessionId};

@@ -1,21 +1,21 @@
 //! Accepts connections and gives each a session.
 
+use crate::Error;
 use crate::gate::Gate;
 use crate::protocol::{Limits, Peer, Protocol, SessionId};
 use crate::stream::Stream;
 use crate::tokio_driver::Driver;
-use crate::Error;
 use socket2::{Domain, Protocol as Ip, Socket, Type};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, info_span, warn, Instrument};
+use tracing::{Instrument, debug, info_span, warn};
 
 /// Connections that the kernel may hold until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -66,7 +66,14 @@ pub async fn serve<P: Protocol>(
         };
         match accepted {
             Ok((tcp, remote)) => {
-                let work = connection(Arc::clone(&protocol), Arc::clone(&listener), gate.clone(), tcp, remote, stopping.clone());
+                let work = connection(
+                    Arc::clone(&protocol),
+                    Arc::clone(&listener),
+                    gate.clone(),
+                    tcp,
+                    remote,
+                    stopping.clone(),
+                );
                 sessions.spawn(work);
             }
             Err(error) => {
@@ -78,7 +85,11 @@ pub async fn serve<P: Protocol>(
     }
     let drained = async { while sessions.join_next().await.is_some() {} };
     if tokio::time::timeout(listener.limits.drain_timeout, drained).await.is_err() {
-        warn!(listener = protocol.name(), left = sessions.len(), "sessions were cut off after the drain limit");
+        warn!(
+            listener = protocol.name(),
+            left = sessions.len(),
+            "sessions were cut off after the drain limit"
+        );
         sessions.abort_all();
     }
 }
@@ -95,7 +106,8 @@ async fn connection<P: Protocol>(
     let pass = match gate.enter(remote.ip()) {
         Ok(pass) => pass,
         Err(why) => {
-            metrics::counter!("estafette_sessions_refused_total", "listener" => name, "why" => why.label()).increment(1);
+            metrics::counter!("estafette_sessions_refused_total", "listener" => name, "why" => why.label())
+                .increment(1);
             if !listener.implicit_tls {
                 let say = protocol.refusal(why);
                 let _ = tokio::time::timeout(Duration::from_secs(1), tcp.write_all(&say)).await;
@@ -124,7 +136,8 @@ async fn connection<P: Protocol>(
         Err(error) => debug!(%error, "the session was cut off"),
     });
     open.decrement(1.0);
-    metrics::counter!("estafette_received_bytes_total", "listener" => name).increment(driver.traffic.received_bytes);
+    metrics::counter!("estafette_received_bytes_total", "listener" => name)
+        .increment(driver.traffic.received_bytes);
     metrics::counter!("estafette_sent_bytes_total", "listener" => name).increment(driver.traffic.sent_bytes);
     drop(pass);
 }

@@ -3,14 +3,14 @@
 use bytes::{Buf, Bytes, BytesMut};
 use estafette_machine::Tls;
 use std::collections::VecDeque;
-use std::future::{poll_fn, Future};
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::task::Poll;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// How many pieces go to the kernel in one call.
 const SLICES_MAX: usize = 64;
@@ -88,7 +88,8 @@ impl Stream {
 
 async fn send_all<W: AsyncWrite + Unpin>(writer: &mut W, output: &mut VecDeque<Bytes>) -> io::Result<()> {
     while !output.is_empty() {
-        let slices: Vec<IoSlice<'_>> = output.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
+        let slices: Vec<IoSlice<'_>> =
+            output.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
         let mut sent = writer.write_vectored(&slices).await?;
         if sent == 0 {
             return Err(io::ErrorKind::WriteZero.into());

@@ -2,10 +2,13 @@
 
 use crate::Error;
 use arc_swap::ArcSwap;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::HashMap;
@@ -116,7 +119,8 @@ fn read(files: &CertificateFiles) -> Result<CertifiedKey, Error> {
         return Err(bad(&files.chain, "it holds no certificate".to_owned()));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| bad(&files.key, e.to_string()))?;
-    let signer = rustls::crypto::ring::sign::any_supported_type(&key).map_err(|e| bad(&files.key, e.to_string()))?;
+    let signer =
+        rustls::crypto::ring::sign::any_supported_type(&key).map_err(|e| bad(&files.key, e.to_string()))?;
     let certified = CertifiedKey::new(chain, signer);
     match certified.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified),
@@ -127,7 +131,8 @@ fn read(files: &CertificateFiles) -> Result<CertifiedKey, Error> {
 /// Makes an authority and a certificate signed by it, in `folder`, unless they are there. Returns
 /// the certificate's files and the path of the authority's certificate, which clients may trust.
 pub fn self_signed(folder: &Path, names: &[String]) -> Result<(CertificateFiles, PathBuf), Error> {
-    let files = CertificateFiles { chain: folder.join("cert.pem"), key: folder.join("key.pem"), names: Vec::new() };
+    let files =
+        CertificateFiles { chain: folder.join("cert.pem"), key: folder.join("key.pem"), names: Vec::new() };
     let authority = folder.join("ca.pem");
     if files.chain.exists() && files.key.exists() && authority.exists() {
         return Ok((files, authority));
@@ -135,7 +140,9 @@ pub fn self_signed(folder: &Path, names: &[String]) -> Result<(CertificateFiles,
     let bad = |path: &Path, reason: String| Error::Certificate { path: path.to_owned(), reason };
     fs::create_dir_all(folder).map_err(|e| bad(folder, e.to_string()))?;
     let (ca, chain, key) = make(names).map_err(|e| bad(&files.chain, e.to_string()))?;
-    for (path, text, secret) in [(&authority, &ca, false), (&files.key, &key, true), (&files.chain, &chain, false)] {
+    for (path, text, secret) in
+        [(&authority, &ca, false), (&files.key, &key, true), (&files.chain, &chain, false)]
+    {
         write_file(path, text, secret).map_err(|e| bad(path, e.to_string()))?;
     }
     Ok((files, authority))

@@ -3,13 +3,12 @@
 //! Keeps the promises at the head of `estafette_machine`. Output is gathered and sent when the
 //! session has to wait, so that the answers to pipelined commands leave together.
 
-use crate::protocol::{Limits, Peer, Protocol, Service};
-use crate::stream::{poll_once, Stream};
 use crate::Error;
+use crate::protocol::{Limits, Peer, Protocol, Service};
+use crate::stream::{Stream, poll_once};
 use bytes::{Bytes, BytesMut};
 use estafette_machine::{Action, Actions, Machine, Now};
 use std::collections::VecDeque;
-use std::future::Future;
 use std::pin::pin;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -90,7 +89,11 @@ impl<P: Protocol> Driver<P> {
     }
 
     /// From the first byte to the last.
-    pub(crate) async fn run(&mut self, implicit_tls: bool, mut stopping: watch::Receiver<bool>) -> Result<(), Error> {
+    pub(crate) async fn run(
+        &mut self,
+        implicit_tls: bool,
+        mut stopping: watch::Receiver<bool>,
+    ) -> Result<(), Error> {
         if implicit_tls {
             self.handshake().await?;
         }
@@ -288,11 +291,9 @@ impl<P: Protocol> Driver<P> {
     }
 }
 
-fn sleep_until(moment: Option<Instant>) -> impl Future<Output = ()> {
-    async move {
-        match moment {
-            Some(moment) => tokio::time::sleep_until(moment.into()).await,
-            None => std::future::pending().await,
-        }
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }

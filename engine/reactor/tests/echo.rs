@@ -1,9 +1,11 @@
 //! The driver keeps the promises of `estafette_machine`, shown with a machine that echoes lines.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::{Bytes, BytesMut};
 use estafette_machine::{Action, Actions, Machine, Now, Tls};
-use estafette_reactor::{bind, serve, tls, Gate, GateLimits, Limits, Listener, Peer, Protocol, Refusal, Service};
+use estafette_reactor::{
+    Gate, GateLimits, Limits, Listener, Peer, Protocol, Refusal, Service, bind, serve, tls,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -124,12 +126,17 @@ struct Server {
 
 async fn server(sessions: usize) -> Server {
     let folder = tempfile::tempdir().unwrap();
-    let (files, _) = tls::self_signed(folder.path(), &["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let (files, _) =
+        tls::self_signed(folder.path(), &["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let certificates = tls::Certificates::load(vec![files]).unwrap();
     let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
-    let listener =
-        Listener { socket, acceptor: Some(certificates.acceptor()), implicit_tls: false, limits: Limits::default() };
+    let listener = Listener {
+        socket,
+        acceptor: Some(certificates.acceptor()),
+        implicit_tls: false,
+        limits: Limits::default(),
+    };
     let gate = Gate::new(GateLimits { sessions, sessions_per_address: 100 });
     let (stop, stopping) = watch::channel(false);
     let task = tokio::spawn(serve(Arc::new(EchoProtocol), listener, gate, stopping));
