@@ -64,8 +64,8 @@ pub(crate) fn print(measurements: &[Measurement]) -> Result<(), BenchError> {
     }
     writeln!(
         out,
-        "{:<26} {:<16} {:>10} {:>7} {:>10} {:>12} {:>9} {:>9}  {}",
-        "load", "server", "per s", "spread", "CPU ms", "written KiB", "p50 ms", "p99 ms", "Estafette is"
+        "{:<26} {:<16} {:>10} {:>7} {:>10} {:>12} {:>9} {:>9}  Estafette is",
+        "load", "server", "per s", "spread", "CPU ms", "written KiB", "p50 ms", "p99 ms"
     )?;
     for load in loads {
         let of = |server: &str, figure: &dyn Fn(&Measured) -> Option<f64>| {

@@ -94,7 +94,7 @@ impl Imap {
                     connection.imap(&format!("FETCH {number}:{last} (FLAGS RFC822.SIZE ENVELOPE)")).await?
                 }
                 ImapProfile::Store => {
-                    let sign = if (turn / exists) % 2 == 0 { '+' } else { '-' };
+                    let sign = if (turn / exists).is_multiple_of(2) { '+' } else { '-' };
                     connection.imap(&format!("STORE {number} {sign}FLAGS (\\Flagged)")).await?
                 }
                 ImapProfile::Select => connection.imap("SELECT INBOX").await?,
