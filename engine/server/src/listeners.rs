@@ -173,6 +173,7 @@ fn pop3_settings(config: &Config, hostname: &str, stls: bool) -> estafette_pop3:
         greeting: format!("{hostname} POP3 ready"),
         offer_stls: stls,
         require_tls_for_auth: !config.login.allow_plaintext,
+        login_timeout: Duration::from_secs(config.pop3.login_timeout_seconds),
         idle_timeout: Duration::from_secs(config.pop3.idle_timeout_seconds),
         ..estafette_pop3::Config::default()
     }

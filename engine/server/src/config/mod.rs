@@ -223,13 +223,15 @@ impl Default for ImapConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pop3Config {
+    /// For a client to log in.
+    pub login_timeout_seconds: u64,
     /// For a client to send its next command (RFC 1939 §3: at least 10 minutes).
     pub idle_timeout_seconds: u64,
 }
 
 impl Default for Pop3Config {
     fn default() -> Self {
-        Pop3Config { idle_timeout_seconds: 600 }
+        Pop3Config { login_timeout_seconds: 60, idle_timeout_seconds: 600 }
     }
 }
 
