@@ -401,6 +401,8 @@ impl Client {
             }
             Phase::Idle | Phase::Resetting => Stage::Mail,
         };
+        // What was offered in this same step is not so any more: a message given now would be lost.
+        self.out.retain(|action| *action != ClientAction::Ready);
         self.out.push(ClientAction::Failed(Failure { stage, reply }));
         self.out.push(ClientAction::Close);
     }

@@ -386,3 +386,13 @@ fn a_reply_right_after_the_last_window_is_no_early_one() {
         }
     }
 }
+
+/// Found by fuzzing: a message was asked for in the very step that closed the session, and got no outcome.
+#[test]
+fn a_reply_that_nobody_awaits_ends_the_session_before_a_message_is_given() {
+    let mut scripted =
+        Scripted::new(ClientConfig::new("c.test"), vec![outgoing(&["b@example.net"], "x\r\n")]);
+    scripted.feed("220 x\r\n250 y\r\n250 for nothing\r\n", 4096);
+    assert!(scripted.closed && scripted.failed.is_some());
+    assert_eq!((scripted.mails.len(), scripted.finished.len()), (1, 0));
+}
