@@ -3,45 +3,51 @@
 use super::CliError;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{handshake, SendRequest};
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use tokio::net::UnixStream;
 
 /// The longest answer that is read.
 const ANSWER_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Entries asked for at once.
+const PAGE: usize = 1000;
 
 /// A connection to the server.
 pub(crate) struct Client {
-    socket: PathBuf,
+    data: PathBuf,
     sender: SendRequest<Full<Bytes>>,
-}
-
-/// The path of the local socket of a data folder.
-pub(crate) fn socket_path(data: &Path) -> PathBuf {
-    data.join("control.sock")
 }
 
 impl Client {
     /// Connects to the server that serves the data folder.
     pub(crate) async fn connect(data: &Path) -> Result<Client, CliError> {
-        let socket = socket_path(data);
-        let sender = Self::open(&socket).await?;
-        Ok(Client { socket, sender })
+        let sender = Self::open(data).await?;
+        Ok(Client { data: data.to_owned(), sender })
     }
 
-    async fn open(socket: &Path) -> Result<SendRequest<Full<Bytes>>, CliError> {
-        let absent = |source| CliError::NotRunning { socket: socket.to_owned(), source };
-        let stream = UnixStream::connect(socket).await.map_err(absent)?;
+    async fn open(data: &Path) -> Result<SendRequest<Full<Bytes>>, CliError> {
+        let absent = |source| CliError::NotRunning { socket: crate::api::socket_path(data), source };
+        let stream = crate::api::connect(data).await.map_err(absent)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(CliError::Talk)?;
         tokio::spawn(connection);
         Ok(sender)
     }
 
+    /// Reads a resource.
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Value, CliError> {
+        self.call(Method::GET, path, None).await
+    }
+
     /// A request with a JSON body or none; the answer's JSON (null when it has none).
-    pub(crate) async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
+    pub(crate) async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, CliError> {
         let (bytes, kind) = match body {
             Some(value) => (Bytes::from(value.to_string()), "application/json"),
             None => (Bytes::new(), "application/octet-stream"),
@@ -49,7 +55,26 @@ impl Client {
         self.send(method, path, kind, bytes).await
     }
 
-    /// A request with a body of bytes.
+    /// All entries of a list, page by page. `path` may have a query.
+    pub(crate) async fn list(&mut self, path: &str) -> Result<Vec<Value>, CliError> {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let mut items: Vec<Value> = Vec::new();
+        loop {
+            let after = items.last().and_then(|last| last.get("id")).and_then(Value::as_u64);
+            let after = after.map_or_else(String::new, |id| format!("&after={id}"));
+            let mut page = self.get(&format!("{path}{mark}limit={PAGE}{after}")).await?;
+            let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) else {
+                return Err(CliError::Answer);
+            };
+            let last = more.is_empty() || page.get("more") != Some(&Value::Bool(true));
+            items.extend(more);
+            if last {
+                return Ok(items);
+            }
+        }
+    }
+
+    /// A request with a body of bytes. `path` is below `/api/v1`.
     pub(crate) async fn send(
         &mut self,
         method: Method,
@@ -58,15 +83,15 @@ impl Client {
         body: Bytes,
     ) -> Result<Value, CliError> {
         if self.sender.is_closed() {
-            self.sender = Self::open(&self.socket).await?;
+            self.sender = Self::open(&self.data).await?;
         }
         let request = Request::builder()
             .method(method)
-            .uri(path)
+            .uri(format!("/api/v1{path}"))
             .header("host", "localhost")
             .header("content-type", content_type)
             .body(Full::new(body))
-            .map_err(|_| CliError::Argument("the request has characters that cannot be sent".to_owned()))?;
+            .map_err(|error| CliError::argument("the request cannot be sent", error))?;
         self.sender.ready().await.map_err(CliError::Talk)?;
         let answer = self.sender.send_request(request).await.map_err(CliError::Talk)?;
         let status = answer.status();
@@ -96,7 +121,7 @@ pub(crate) fn escape(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            let _ = write!(escaped, "%{byte:02X}");
         }
     }
     escaped

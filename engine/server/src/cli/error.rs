@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// An error of the command line.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
+pub(crate) enum CliError {
     /// No server listens on the socket.
     #[error("no server answers on {socket} ({source}); start it with `estafette serve`, or name its folder with --data", socket = socket.display())]
     NotRunning {
@@ -28,8 +28,13 @@ pub enum CliError {
         message: String,
     },
     /// A bad argument.
-    #[error("{0}")]
-    Argument(String),
+    #[error("{what}: {reason}")]
+    Argument {
+        /// Which argument.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A file cannot be read.
     #[error("{path}: {source}", path = path.display())]
     File {
@@ -38,16 +43,72 @@ pub enum CliError {
         /// Why not.
         source: std::io::Error,
     },
+    /// Standard output is gone.
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] std::io::Error),
+    /// No data folder is named and there is no home.
+    #[error("name the data folder with --data")]
+    NoData,
+    /// The system gives no runtime.
+    #[error("the program cannot start its runtime: {0}")]
+    Runtime(std::io::Error),
+    /// A deletion was not confirmed.
+    #[error("nothing was deleted; repeat the name with --confirm {name}")]
+    Unconfirmed {
+        /// The name.
+        name: String,
+    },
+    /// Not the kind of source that was named.
+    #[error("{path}: {reason}", path = path.display())]
+    Source {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Some messages of an import are left.
+    #[error("{count} messages or folders were not imported")]
+    Incomplete {
+        /// How many.
+        count: u64,
+    },
     /// The settings are wrong.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
     /// The server could not start or had to stop.
     #[error(transparent)]
     Start(#[from] crate::node::StartError),
+    /// A server runs on the folder.
+    #[error("a server runs on {data}; stop it first: what is written while it is read cannot be checked", data = data.display())]
+    Running {
+        /// The data folder.
+        data: PathBuf,
+    },
+    /// Nothing to check.
+    #[error("{data} holds no store", data = data.display())]
+    NoStore {
+        /// The data folder.
+        data: PathBuf,
+    },
+    /// The store cannot be opened or read.
+    #[error(transparent)]
+    Storage(#[from] estafette_storage::Error),
+    /// Rows of the directory cannot be read.
+    #[error(transparent)]
+    Directory(#[from] estafette_directory::Error),
+    /// Rows of mailboxes cannot be read.
+    #[error(transparent)]
+    Mailbox(#[from] estafette_mailbox::Error),
     /// The check found damage.
     #[error("{count} faults were found")]
     Damaged {
         /// How many.
         count: u64,
     },
+}
+
+impl CliError {
+    pub(super) fn argument(what: &'static str, reason: impl ToString) -> CliError {
+        CliError::Argument { what, reason: reason.to_string() }
+    }
 }

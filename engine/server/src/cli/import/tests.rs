@@ -1,0 +1,1 @@
+//! Readers against good and hostile sources.
