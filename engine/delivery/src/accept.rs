@@ -1,17 +1,20 @@
 //! The way of a message in: from its envelope to every mailbox and queue it belongs to.
 //!
-//! Invariant: a recipient's [`Outcome::Done`] is given only when all that it leads to is committed.
-//! Bodies are the same bytes for all recipients of a message, so a node stores them once.
+//! Invariants:
+//! - A recipient's [`Outcome::Done`] is given only when all that it leads to is committed.
+//! - A delivery is named by message and account, so a repetition adds nothing, wherever it comes from.
+//! - Bodies are the same bytes for all recipients of a message, so a node stores them once.
 
-use crate::queue::{NewItem, NewRecipient, QueueHandle};
+use crate::plan::{self, Mailbox, Owners, Plan};
+use crate::queue::{ItemId, NewItem, NewRecipient, QueueHandle};
 use crate::{Error, Shards};
 use bytes::Bytes;
 use estafette_directory::{Resolution, Targets, View};
 use estafette_mailbox::{Action, Command, DeliveryId, Flags, NewMessage, Refusal, Response, Target};
 use estafette_raft::NewBody;
 use estafette_storage::BodyHash;
-use estafette_types::{AccountId, Envelope, ForwardPath, Recipient, ReversePath, ShardId};
-use std::collections::BTreeMap;
+use estafette_types::{AccountId, Envelope, ForwardPath, ShardId};
+use futures_util::future::join_all;
 use std::sync::Arc;
 
 /// A message that a session has taken in, not yet answered for.
@@ -61,6 +64,19 @@ pub enum Problem {
     Fault(Arc<Error>),
 }
 
+impl Problem {
+    /// True when trying again later may help.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Problem::Unknown | Problem::NotLocal | Problem::Disabled | Problem::Bounce | Problem::Loop => {
+                false
+            }
+            Problem::Suspended | Problem::OverQuota | Problem::MailboxFull | Problem::DiskFull => true,
+            Problem::Fault(_) => true,
+        }
+    }
+}
+
 /// Takes messages in.
 #[derive(Clone)]
 pub struct Acceptor {
@@ -69,20 +85,41 @@ pub struct Acceptor {
     queue: QueueHandle,
 }
 
-/// Which recipient an action belongs to; several may share one.
-type Owners = Vec<usize>;
-
-#[derive(Default)]
-struct Plan {
-    mailboxes: BTreeMap<ShardId, Vec<(AccountId, Option<u64>, Owners)>>,
-    outside: Vec<(NewRecipient, Owners)>,
-    outcomes: Vec<Option<Problem>>,
+/// On what terms a message is taken.
+struct Terms {
+    message: ItemId,
+    /// Mail for other domains is taken.
+    relay: bool,
+    /// Quotas are held.
+    quotas: bool,
+    /// The shard whose queue takes what goes elsewhere.
+    shard: Option<ShardId>,
 }
+
+/// A message under way, shared by all of its deliveries.
+struct Parcel<'a> {
+    envelope: &'a Envelope,
+    submitter: Option<AccountId>,
+    body: NewBody,
+    size: u64,
+    terms: Terms,
+}
+
+/// A shard's mailboxes and what became of them.
+type Delivered = (ShardId, Vec<Mailbox>, Result<Vec<Response>, Error>);
 
 impl Acceptor {
     /// For a node.
     pub fn new(directory: View, shards: Shards, queue: QueueHandle) -> Acceptor {
         Acceptor { directory, shards, queue }
+    }
+
+    pub(crate) fn directory(&self) -> &View {
+        &self.directory
+    }
+
+    pub(crate) fn shards(&self) -> &Shards {
+        &self.shards
     }
 
     /// Where a recipient leads, or why nowhere. `relay`: mail for other domains is taken.
@@ -109,136 +146,173 @@ impl Acceptor {
 
     /// Delivers and queues a message; one outcome for each recipient of the envelope, in order.
     pub async fn accept(&self, incoming: Incoming) -> Vec<Outcome> {
-        let plan = self.plan(&incoming);
-        let mut outcomes: Vec<Option<Problem>> = plan.outcomes;
-        let size: u64 = incoming.body.iter().map(|piece| piece.len() as u64).sum();
-        let body = NewBody { hash: BodyHash::of(&incoming.body), chunks: incoming.body.clone() };
         let mut message = [0; 16];
         if getrandom::fill(&mut message).is_err() {
-            return incoming.envelope.recipients.iter().map(|_| Outcome::Failed(Problem::Suspended)).collect();
+            let problem = Problem::Fault(Arc::new(Error::Random));
+            return vec![Outcome::Failed(problem); incoming.envelope.recipients.len()];
         }
-        let mut number = 0;
-        for (shard, targets) in plan.mailboxes {
-            let mut commands = Vec::with_capacity(targets.len());
-            for (account, quota, _) in &targets {
-                let id = DeliveryId { message, recipient: number };
-                number += 1;
-                commands.push(deliver(*account, id, size, body.hash, *quota));
-            }
-            match self.shards.mailboxes(shard, commands, vec![body.clone()]).await {
-                Ok(answers) => {
-                    for ((account, _, owners), answer) in targets.iter().zip(answers) {
-                        settle(&mut outcomes, owners, problem(answer));
-                        metrics::counter!("estafette_deliveries_total").increment(1);
-                        tracing::debug!(account = account.0, shard = shard.0, "delivered");
-                    }
-                }
-                Err(error) => {
-                    let problem = fault(error);
-                    for (_, _, owners) in &targets {
-                        settle(&mut outcomes, owners, Some(problem.clone()));
-                    }
-                }
-            }
-        }
-        if !plan.outside.is_empty() {
-            self.enqueue(&incoming, size, message, body, plan.outside, &mut outcomes).await;
-        }
-        outcomes.into_iter().map(|problem| problem.map_or(Outcome::Done, Outcome::Failed)).collect()
+        self.accept_as(ItemId(message), incoming).await
     }
 
-    async fn enqueue(
-        &self,
-        incoming: &Incoming,
-        size: u64,
-        message: [u8; 16],
-        body: NewBody,
-        outside: Vec<(NewRecipient, Owners)>,
-        outcomes: &mut [Option<Problem>],
-    ) {
-        let (recipients, owners): (Vec<_>, Vec<_>) = outside.into_iter().unzip();
+    /// The same for a message that is known by a name: where it was delivered before, a repetition adds
+    /// nothing.
+    pub async fn accept_as(&self, message: ItemId, incoming: Incoming) -> Vec<Outcome> {
+        let submitter = incoming.submitter.and_then(|account| self.directory.read().account(account)?.shard);
+        let terms = Terms { message, relay: incoming.submitter.is_some(), quotas: true, shard: submitter };
+        self.take(incoming, terms).await
+    }
+
+    /// Takes a notice of this server: to anybody, past quotas. `shard`: whose queue takes it, if it has to.
+    pub(crate) async fn notice(&self, message: ItemId, shard: ShardId, incoming: Incoming) -> Vec<Outcome> {
+        self.take(incoming, Terms { message, relay: true, quotas: false, shard: Some(shard) }).await
+    }
+
+    async fn take(&self, incoming: Incoming, terms: Terms) -> Vec<Outcome> {
+        let mut plan = self.plan(&incoming, &terms);
+        let size: u64 = incoming.body.iter().map(|piece| piece.len() as u64).sum();
+        let body = NewBody { hash: BodyHash::of(&incoming.body), chunks: incoming.body };
         let envelope = &incoming.envelope;
-        let item = NewItem {
-            message,
-            reverse_path: envelope.reverse_path.clone(),
-            recipients,
-            body: body.hash,
-            size,
-            body_type: envelope.body_type,
-            smtputf8: envelope.smtputf8,
-            dsn_return: envelope.dsn_return,
-            dsn_envelope_id: envelope.dsn_envelope_id.clone(),
-            submitter: incoming.submitter,
-        };
-        let outcome = self.queue.enqueue(item, vec![body]).await.err().map(fault);
-        for owners in owners {
-            settle(outcomes, &owners, outcome.clone());
+        let parcel = Parcel { envelope, submitter: incoming.submitter, body, size, terms };
+        let mailboxes = std::mem::take(&mut plan.mailboxes);
+        let delivered = join_all(mailboxes.into_iter().map(|of_shard| self.deliver(&parcel, of_shard))).await;
+        let (failing, queued) = self.settle(&parcel, delivered, &mut plan);
+        let queued: Vec<_> = std::mem::take(&mut plan.outside).into_iter().chain(queued).collect();
+        if !queued.is_empty() {
+            self.enqueue(&parcel, queued, &failing, &mut plan).await;
         }
+        plan.problems.into_iter().map(|problem| problem.map_or(Outcome::Done, Outcome::Failed)).collect()
     }
 
-    fn plan(&self, incoming: &Incoming) -> Plan {
+    fn plan(&self, incoming: &Incoming, terms: &Terms) -> Plan {
         let recipients = &incoming.envelope.recipients;
-        let mut plan = Plan { outcomes: vec![None; recipients.len()], ..Plan::default() };
+        let strict = terms.quotas && (incoming.strict_quota || recipients.len() == 1);
+        let mut plan = Plan::new(recipients.len());
         for (index, recipient) in recipients.iter().enumerate() {
-            match self.route(&recipient.path, incoming.submitter.is_some()) {
-                Ok(targets) => self.place(&mut plan, index, recipient, targets, incoming),
-                Err(problem) => {
-                    if let Some(outcome) = plan.outcomes.get_mut(index) {
-                        *outcome = Some(problem);
-                    }
+            match self.route(&recipient.path, terms.relay) {
+                Ok(targets) => {
+                    plan.place(index, recipient, &targets, &self.directory.read(), strict);
                 }
+                Err(problem) => plan.settle(&[index], Some(problem)),
             }
         }
         plan
     }
 
-    /// Adds the targets of a recipient; a mailbox or address that several lead to gets the message once.
-    fn place(&self, plan: &mut Plan, index: usize, recipient: &Recipient, targets: Targets, incoming: &Incoming) {
-        let alone = targets.mailboxes.len() == 1 && targets.outside.is_empty();
-        let strict = alone && (incoming.strict_quota || incoming.envelope.recipients.len() == 1);
-        for target in &targets.mailboxes {
-            let quota = if strict { self.quota(target.account) } else { None };
-            let of_shard = plan.mailboxes.entry(target.shard).or_default();
-            match of_shard.iter_mut().find(|(account, ..)| *account == target.account) {
-                Some((_, _, owners)) => owners.push(index),
-                None => of_shard.push((target.account, quota, vec![index])),
-            }
-        }
-        let mut outside = |address: &estafette_types::Address, forwarded: bool| {
-            match plan.outside.iter_mut().find(|(known, _)| known.address == *address) {
-                Some((_, owners)) => owners.push(index),
-                None => plan.outside.push((
-                    NewRecipient {
-                        address: address.clone(),
-                        notify: recipient.notify,
-                        original: recipient.original.clone(),
-                        forwarded,
-                    },
-                    vec![index],
-                )),
-            }
+    async fn deliver(&self, parcel: &Parcel<'_>, of_shard: (ShardId, Vec<Mailbox>)) -> Delivered {
+        let (shard, mailboxes) = of_shard;
+        let command = |mailbox: &Mailbox| Command {
+            account: mailbox.account,
+            action: delivery(
+                parcel.terms.message.0,
+                mailbox.account,
+                parcel.size,
+                parcel.body.hash,
+                mailbox.quota,
+            ),
         };
-        for target in &targets.outside {
-            outside(&target.address, true);
-        }
-        if let (true, ForwardPath::Address(address)) =
-            (targets.mailboxes.is_empty() && targets.outside.is_empty(), &recipient.path)
-        {
-            outside(address, false);
-        }
+        let commands = mailboxes.iter().map(command).collect();
+        let answers = self.shards.mailboxes(shard, commands, vec![parcel.body.clone()]).await;
+        (shard, mailboxes, answers)
     }
 
-    fn quota(&self, account: AccountId) -> Option<u64> {
-        self.directory.read().account(account).and_then(|account| account.quota_bytes)
+    /// What became of the deliveries; gives the shards that could not take their part, and what the queue
+    /// has to take: those parts (DESIGN 3.5), and those of whom the sender wants to hear.
+    fn settle(
+        &self,
+        parcel: &Parcel<'_>,
+        delivered: Vec<Delivered>,
+        plan: &mut Plan,
+    ) -> (Vec<ShardId>, Vec<(NewRecipient, Owners)>) {
+        let (mut failing, mut queued) = (Vec::new(), Vec::new());
+        let directory = self.directory.read();
+        for (shard, mailboxes, result) in delivered {
+            match result {
+                Ok(answers) => {
+                    for (mailbox, answer) in mailboxes.iter().zip(answers) {
+                        let problem = problem(&answer);
+                        let done = problem.is_none();
+                        plan.settle(&mailbox.owners, problem);
+                        metrics::counter!("estafette_deliveries_total").increment(1);
+                        tracing::debug!(message = %parcel.terms.message, account = mailbox.account.0, done, "delivery");
+                        let asks = |owner: &&usize| done && plan::wants_success(parcel.envelope, **owner);
+                        let asking = mailbox.owners.iter().find(asks);
+                        let asking = asking
+                            .and_then(|owner| plan::queued(mailbox, *owner, parcel.envelope, &directory));
+                        // Nobody's outcome hangs on it: the message is in its mailbox.
+                        queued.extend(asking.map(|recipient| (recipient, Owners::new())));
+                    }
+                }
+                Err(error) if error.is_of_the_shard() => {
+                    tracing::warn!(message = %parcel.terms.message, %shard, %error, "handed to the queue of another shard");
+                    failing.push(shard);
+                    for mailbox in mailboxes {
+                        let first = mailbox.owners.first().copied().unwrap_or(0);
+                        let recipient = plan::queued(&mailbox, first, parcel.envelope, &directory);
+                        queued.extend(recipient.map(|recipient| (recipient, mailbox.owners)));
+                    }
+                }
+                Err(error) => {
+                    let problem = fault(error);
+                    for mailbox in &mailboxes {
+                        plan.settle(&mailbox.owners, Some(problem.clone()));
+                    }
+                }
+            }
+        }
+        (failing, queued)
+    }
+
+    async fn enqueue(
+        &self,
+        parcel: &Parcel<'_>,
+        queued: Vec<(NewRecipient, Owners)>,
+        failing: &[ShardId],
+        plan: &mut Plan,
+    ) {
+        let (recipients, owners): (Vec<_>, Vec<_>) = queued.into_iter().unzip();
+        let envelope = parcel.envelope;
+        let item = NewItem {
+            message: parcel.terms.message.0,
+            shard: parcel.terms.shard,
+            reverse_path: envelope.reverse_path.clone(),
+            recipients,
+            body: parcel.body.hash,
+            size: parcel.size,
+            body_type: envelope.body_type,
+            smtputf8: envelope.smtputf8,
+            require_tls: envelope.require_tls,
+            dsn_return: envelope.dsn_return,
+            dsn_envelope_id: envelope.dsn_envelope_id.clone(),
+            submitter: parcel.submitter,
+        };
+        let result = self.queue.enqueue_past(item, vec![parcel.body.clone()], failing).await;
+        if let Err(error) = &result {
+            tracing::warn!(message = %parcel.terms.message, %error, "the queue could not take a message");
+        }
+        let problem = result.err().map(fault);
+        for owners in owners {
+            plan.settle(&owners, problem.clone());
+        }
     }
 }
 
-fn deliver(account: AccountId, id: DeliveryId, size: u64, body: BodyHash, quota: Option<u64>) -> Command {
+/// A delivery into INBOX. Its name says the account, not a place among recipients, so it is the same
+/// whatever way leads there.
+pub(crate) fn delivery(
+    message: [u8; 16],
+    account: AccountId,
+    size: u64,
+    body: BodyHash,
+    quota: Option<u64>,
+) -> Action {
+    // Deliveries are remembered by account, so the low half of its number is more than enough.
+    let recipient = u32::try_from(account.0 & u64::from(u32::MAX)).unwrap_or(0);
+    let id = DeliveryId { message, recipient };
     let message = NewMessage { flags: Flags::default(), internal_date_ms: None, size, body };
-    Command { account, action: Action::Deliver { id, target: Target::Inbox, message, quota } }
+    Action::Deliver { id, target: Target::Inbox, message, quota }
 }
 
-fn problem(answer: Response) -> Option<Problem> {
+pub(crate) fn problem(answer: &Response) -> Option<Problem> {
     match answer {
         Response::Refused(Refusal::OverQuota) => Some(Problem::OverQuota),
         Response::Refused(Refusal::NoAccount) => Some(Problem::Unknown),
@@ -249,20 +323,4 @@ fn problem(answer: Response) -> Option<Problem> {
 
 fn fault(error: Error) -> Problem {
     if error.is_disk_full() { Problem::DiskFull } else { Problem::Fault(Arc::new(error)) }
-}
-
-/// The first problem of a recipient stays.
-fn settle(outcomes: &mut [Option<Problem>], owners: &[usize], problem: Option<Problem>) {
-    if let Some(problem) = problem {
-        for owner in owners {
-            if let Some(outcome) = outcomes.get_mut(*owner) {
-                outcome.get_or_insert_with(|| problem.clone());
-            }
-        }
-    }
-}
-
-/// The sender for the Return-Path field.
-pub(crate) fn return_path(path: &ReversePath) -> String {
-    format!("Return-Path: <{path}>\r\n")
 }

@@ -1,5 +1,9 @@
 //! What can go wrong on the way of a message, by who has to act.
 
+use estafette_mailbox::HexKey;
+use estafette_types::ShardId;
+use std::path::PathBuf;
+
 /// An error of delivery.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -12,15 +16,63 @@ pub enum Error {
     /// Rows of mailboxes cannot be read.
     #[error(transparent)]
     Mailbox(#[from] estafette_mailbox::Error),
-    /// Rows, commands or answers of the queue cannot be read: damaged, or of a newer version. Fatal.
+    /// Commands or answers of the queue cannot be read: damaged, or of a newer version. Fatal.
     #[error("{what} of the queue cannot be read")]
     Queue {
         /// What it is.
         what: &'static str,
     },
+    /// A row of the queue cannot be read: damaged, or written by a newer version. Fatal.
+    #[error("the {what} row of the queue with key {key} cannot be read")]
+    Damaged {
+        /// The kind of row.
+        what: &'static str,
+        /// Its key.
+        key: HexKey,
+    },
+    /// The body of an item of the queue is not in the store. Fatal for the item.
+    #[error("the message of the item {0} is not in the store")]
+    NoBody(crate::queue::ItemKey),
     /// An account lies in a shard that this node does not know. Passing: the map may be on its way.
     #[error("there is no shard {0} here")]
-    NoShard(estafette_types::ShardId),
+    NoShard(ShardId),
+    /// There is no shard at all that could take an item of the queue. Passing.
+    #[error("there is no shard that takes mail for other servers")]
+    NoQueue,
+    /// The operating system gives no random numbers. Passing.
+    #[error("the operating system gives no random numbers")]
+    Random,
+    /// A notice to a sender could not be delivered now. Passing.
+    #[error("a notice could not be delivered now: {0:?}")]
+    Notice(crate::Problem),
+    /// The file of authorities that the relay's certificate is checked against. The operator's fault.
+    #[error("{path}: {source}", path = path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: AuthoritiesError,
+    },
+    /// TLS cannot be set up for the relay. The operator's fault.
+    #[error("TLS for the relay: {0}")]
+    Tls(#[from] tokio_rustls::rustls::Error),
+    /// The relay's host is no name and no address. The operator's fault.
+    #[error("the relay's host '{0}' is no host name and no address")]
+    RelayHost(String),
+}
+
+/// Why a file of authorities cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthoritiesError {
+    /// It cannot be read, or is no PEM.
+    #[error(transparent)]
+    Pem(#[from] rustls_pki_types::pem::Error),
+    /// A certificate in it cannot be an authority.
+    #[error(transparent)]
+    Certificate(#[from] tokio_rustls::rustls::Error),
+    /// It holds no certificate.
+    #[error("there is no certificate in it")]
+    Empty,
 }
 
 impl Error {
@@ -30,13 +82,25 @@ impl Error {
             Error::Raft(error) => error.is_fatal(),
             Error::Storage(error) => error.is_fatal(),
             Error::Mailbox(estafette_mailbox::Error::Storage(error)) => error.is_fatal(),
-            Error::Mailbox(_) | Error::Queue { .. } => true,
-            Error::NoShard(_) => false,
+            Error::Mailbox(_) | Error::Queue { .. } | Error::Damaged { .. } | Error::NoBody(_) => true,
+            Error::Authorities { .. } | Error::Tls(_) | Error::RelayHost(_) => true,
+            Error::NoShard(_) | Error::NoQueue | Error::Random | Error::Notice(_) => false,
         }
     }
 
     /// True when the disk is nearly full: 452 and NO [OVERQUOTA] are for accounts, this is for the node.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Error::Raft(estafette_raft::Error::Full))
+    }
+
+    /// True when another shard may take now what this one did not (DESIGN 3.5).
+    pub(crate) fn is_of_the_shard(&self) -> bool {
+        let passing = matches!(self, Error::Raft(error) if error.class() == estafette_raft::Class::Passing);
+        (passing || matches!(self, Error::NoShard(_))) && !self.is_disk_full()
+    }
+
+    /// True when the command may have taken effect although there was no answer.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        matches!(self, Error::Raft(estafette_raft::Error::Interrupted { .. }))
     }
 }

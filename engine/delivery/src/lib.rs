@@ -8,10 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+pub mod compose;
 mod error;
+mod notice;
+pub mod outbound;
+mod plan;
 pub mod queue;
 mod shard;
 
 pub use accept::{Acceptor, Incoming, Outcome, Problem};
-pub use error::Error;
+pub use error::{AuthoritiesError, Error};
 pub use shard::{ShardMachine, Shards};

@@ -37,7 +37,12 @@ impl ShardMachine {
         ShardMachine { shard, watchers, wakeup, topics: Vec::new(), queue_changed: false }
     }
 
-    fn mailbox(&mut self, context: &Context, command: &[u8], tx: &mut Transaction) -> Result<Bytes, MachineError> {
+    fn mailbox(
+        &mut self,
+        context: &Context,
+        command: &[u8],
+        tx: &mut Transaction,
+    ) -> Result<Bytes, MachineError> {
         let command = Command::decode(command).map_err(|error| fatal(error.into()))?;
         let context = MailboxContext { shard: self.shard, time_ms: context.time_ms };
         let response = estafette_mailbox::apply(&context, &command, tx, &mut self.topics)
@@ -62,6 +67,7 @@ fn fatal(error: Error) -> MachineError {
         }
         Error::Mailbox(estafette_mailbox::Error::Version(version)) => MachineError::BadCommand { version },
         Error::Queue { .. } => MachineError::BadCommand { version: QUEUE },
+        Error::Damaged { key, .. } => MachineError::BadRow { family: Family::Queue, key: key.0 },
         _ => MachineError::Inconsistent("rows of mailboxes contradict each other"),
     }
 }
@@ -75,9 +81,7 @@ impl Machine for ShardMachine {
         tx: &mut Transaction,
     ) -> Result<Bytes, MachineError> {
         match command.split_first() {
-            Some((&MAILBOX, command)) => {
-                self.mailbox(context, command, tx)
-            }
+            Some((&MAILBOX, command)) => self.mailbox(context, command, tx),
             Some((&MAILBOXES, commands)) => {
                 let commands: Vec<Vec<u8>> = unpack(commands)?;
                 let mut answers = Vec::with_capacity(commands.len());
@@ -175,11 +179,22 @@ impl Shards {
     }
 
     /// Carries out an encoded command on the queue of a shard.
-    pub(crate) async fn queue(&self, shard: ShardId, command: &[u8], bodies: Vec<NewBody>) -> Result<Bytes, Error> {
+    pub(crate) async fn queue(
+        &self,
+        shard: ShardId,
+        command: &[u8],
+        bodies: Vec<NewBody>,
+    ) -> Result<Bytes, Error> {
         self.propose(shard, QUEUE, command, bodies).await
     }
 
-    async fn propose(&self, shard: ShardId, part: u8, command: &[u8], bodies: Vec<NewBody>) -> Result<Bytes, Error> {
+    async fn propose(
+        &self,
+        shard: ShardId,
+        part: u8,
+        command: &[u8],
+        bodies: Vec<NewBody>,
+    ) -> Result<Bytes, Error> {
         let mut bytes = Vec::with_capacity(1 + command.len());
         bytes.push(part);
         bytes.extend_from_slice(command);

@@ -1,93 +1,47 @@
-//! The queue of mail for other servers: items in the rows of a shard.
+//! The queue of mail for other servers: items in the rows of a shard, replicated like its mailboxes.
+//!
+//! Rows in [`estafette_storage::Family::Queue`]: items, the times at which there is something to be done
+//! for them, counters, and the names of those that were here. [`check`] holds them against each other.
+//!
+//! Promises: an item is added once, however often it is proposed; it leaves when every recipient is
+//! decided and the sender was told what it wanted to know; what is decided for a recipient stays.
+//!
+//! Must not: send anything, read a clock.
 
+mod apply;
+mod check;
+mod command;
+mod handle;
+mod id;
+mod info;
+mod item;
+mod key;
+pub mod read;
+#[cfg(test)]
+mod tests;
 mod wakeup;
 
+pub use apply::KNOWN_MS;
+pub(crate) use apply::apply;
+pub use check::{PROBLEMS_MAX, Report, check};
+pub(crate) use command::{Answer, Command};
+pub use handle::{NewItem, NewRecipient, PAGE_MAX, QueueHandle, RECIPIENTS_MAX};
+pub use id::{ItemId, ItemKey, ItemKeyError};
+pub use info::{ItemInfo, ItemPage, RecipientInfo};
+pub use item::{Item, LastReply, NoticeKind, REPLY_TEXT_MAX, Recipient, State};
+pub use key::shard_range;
+pub use read::Counters;
 pub use wakeup::Wakeup;
 
-use crate::Error;
-use bytes::Bytes;
-use estafette_raft::Context;
-use estafette_storage::{BodyHash, Transaction};
-use estafette_types::ShardId;
-use std::ops::Range;
+use serde::{Deserialize, Serialize};
 
-/// The rows of a shard's queue.
-pub fn shard_range(shard: ShardId) -> Range<Vec<u8>> {
-    let next = shard.0.saturating_add(1);
-    shard.0.to_be_bytes().to_vec()..next.to_be_bytes().to_vec()
+fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
+    // Writing plain values into memory cannot fail; an empty value would be refused by the reader.
+    postcard::to_extend(value, vec![version]).unwrap_or_default()
 }
 
-/// Applies a command of the log.
-pub(crate) fn apply(
-    _shard: ShardId,
-    _context: &Context,
-    _command: &[u8],
-    _bodies: &[BodyHash],
-    _tx: &mut Transaction,
-) -> Result<Bytes, Error> {
-    Err(Error::Queue { what: "a command" })
-}
-
-use crate::Shards;
-use estafette_raft::NewBody;
-use estafette_types::{AccountId, Address, BodyType, DsnNotify, DsnReturn, ReversePath};
-
-/// A message for other servers.
-#[derive(Clone, Debug)]
-pub struct NewItem {
-    /// The identifier of the message as it was accepted.
-    pub message: [u8; 16],
-    /// The sender.
-    pub reverse_path: ReversePath,
-    /// To whom.
-    pub recipients: Vec<NewRecipient>,
-    /// The message.
-    pub body: BodyHash,
-    /// Its bytes.
-    pub size: u64,
-    /// BODY of MAIL.
-    pub body_type: BodyType,
-    /// SMTPUTF8 of MAIL.
-    pub smtputf8: bool,
-    /// RET of MAIL.
-    pub dsn_return: Option<DsnReturn>,
-    /// ENVID of MAIL.
-    pub dsn_envelope_id: Option<String>,
-    /// Who submitted it.
-    pub submitter: Option<AccountId>,
-}
-
-/// A recipient elsewhere.
-#[derive(Clone, Debug)]
-pub struct NewRecipient {
-    /// The address.
-    pub address: Address,
-    /// NOTIFY of RCPT.
-    pub notify: Option<DsnNotify>,
-    /// ORCPT of RCPT.
-    pub original: Option<(String, String)>,
-    /// An alias, group or redirection here leads to it.
-    pub forwarded: bool,
-}
-
-/// Puts items into the queue.
-#[derive(Clone)]
-pub struct QueueHandle {
-    shards: Shards,
-}
-
-impl QueueHandle {
-    /// For a node.
-    pub fn new(shards: Shards) -> QueueHandle {
-        QueueHandle { shards }
-    }
-
-    /// Durable when it answers.
-    ///
-    /// # Errors
-    /// When no shard can take it now.
-    pub async fn enqueue(&self, _item: NewItem, _bodies: Vec<NewBody>) -> Result<(), Error> {
-        let _ = &self.shards;
-        Err(Error::Queue { what: "an item" })
-    }
+fn decode<'a, T: Deserialize<'a>>(version: u8, bytes: &'a [u8]) -> Option<T> {
+    let (first, rest) = bytes.split_first()?;
+    let (value, left) = postcard::take_from_bytes(rest).ok()?;
+    (*first == version && left.is_empty()).then_some(value)
 }

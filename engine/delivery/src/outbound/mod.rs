@@ -1,0 +1,21 @@
+//! Sends what lies in the queue: one task for a node, for the shards that it leads.
+//!
+//! - An item is worked on by one task at a time. What became of its recipients is written down before
+//!   anything else is done with it, again and again until that succeeds, so nothing is sent twice because of
+//!   us. After a crash between the 250 of the other server and that moment, SMTP itself cannot tell
+//!   (RFC 5321 §6.1, RFC 1047): the message is sent again.
+//! - At most [`RelayTarget::connections_max`] tasks and connections; a connection is used for several
+//!   messages. While the relay cannot be reached, little is tried.
+//!
+//! Must not: decide what is in the queue or who is told (that is done by the queue's commands).
+
+mod connection;
+mod job;
+mod sender;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use sender::Sender;
+pub use settings::{RelayTarget, RelayTls, Schedule, Settings};

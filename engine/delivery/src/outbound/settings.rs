@@ -1,0 +1,152 @@
+//! How mail for other servers is sent, and when it is tried again.
+
+use crate::queue::{Item, ItemId};
+use estafette_smtp::Secret;
+use estafette_smtp::client::{ClientConfig, ClientTimes, Login, TlsPolicy};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How the relay is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RelayTls {
+    /// In plain.
+    None,
+    /// STARTTLS when it is offered; in plain when its handshake fails.
+    #[default]
+    StartTls,
+    /// STARTTLS, or nothing is sent.
+    Required,
+    /// TLS from the first byte.
+    Implicit,
+}
+
+/// The server that takes mail for other servers.
+#[derive(Clone, Debug)]
+pub struct RelayTarget {
+    /// Its name or address; what its certificate is checked against.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How it is spoken to.
+    pub tls: RelayTls,
+    /// PEM file of the authorities that its certificate is checked by; `None`: any certificate is taken.
+    pub authorities: Option<PathBuf>,
+    /// Login name and password.
+    pub login: Option<(String, String)>,
+    /// Connections at the same time, at least one.
+    pub connections_max: usize,
+    /// The name said in EHLO.
+    pub hostname: String,
+    /// For a connection to come about.
+    pub connect_timeout: Duration,
+    /// For its replies.
+    pub times: ClientTimes,
+}
+
+impl RelayTarget {
+    /// With STARTTLS where it is offered, no login, 20 connections.
+    pub fn new(host: impl Into<String>, port: u16, hostname: impl Into<String>) -> RelayTarget {
+        RelayTarget {
+            host: host.into(),
+            port,
+            tls: RelayTls::StartTls,
+            authorities: None,
+            login: None,
+            connections_max: 20,
+            hostname: hostname.into(),
+            connect_timeout: Duration::from_secs(30),
+            times: ClientTimes::default(),
+        }
+    }
+
+    /// Settings of the client machine; `plain`: after a failed handshake.
+    pub(super) fn client(&self, plain: bool) -> ClientConfig {
+        let mut config = ClientConfig::new(self.hostname.clone());
+        config.tls = match self.tls {
+            _ if plain => TlsPolicy::Never,
+            RelayTls::None => TlsPolicy::Never,
+            RelayTls::StartTls => TlsPolicy::Opportunistic,
+            RelayTls::Required => TlsPolicy::Required,
+            RelayTls::Implicit => TlsPolicy::Implicit,
+        };
+        config.login = self.login.as_ref().map(|(username, password)| Login {
+            username: username.clone(),
+            password: Secret(password.clone()),
+        });
+        // Whoever sets a login and no TLS wants this.
+        config.login_without_tls = self.tls == RelayTls::None;
+        config.times = self.times;
+        config
+    }
+}
+
+/// When an item is tried again, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    /// The pause after a first failed attempt; it doubles with each further one.
+    pub retry_first: Duration,
+    /// The longest pause between two attempts.
+    pub retry_max: Duration,
+    /// After this, what could not be sent is returned to its sender.
+    pub lifetime: Duration,
+    /// After this, the sender is told that the message is late; `None`: never.
+    pub delay_notice: Option<Duration>,
+}
+
+impl Default for Schedule {
+    fn default() -> Schedule {
+        Schedule {
+            retry_first: Duration::from_secs(60),
+            retry_max: Duration::from_secs(2 * 3600),
+            lifetime: Duration::from_secs(5 * 24 * 3600),
+            delay_notice: Some(Duration::from_secs(4 * 3600)),
+        }
+    }
+}
+
+impl Schedule {
+    /// When to try after attempt number `attempt` (from 1), at the latest at the next of the item's own
+    /// moments. The pause is up to a quarter longer, so that items that failed together part.
+    pub(crate) fn next_ms(&self, id: ItemId, item: &Item, attempt: u32, now_ms: u64) -> u64 {
+        let doubled =
+            2u64.saturating_pow(attempt.saturating_sub(1)).saturating_mul(ms(self.retry_first).max(1));
+        let pause = doubled.min(ms(self.retry_max).max(1));
+        let jitter = u128::from(pause) * u128::from(id.spread(attempt)) / u128::from(u32::MAX) / 4;
+        let pause = pause.saturating_add(u64::try_from(jitter).unwrap_or(0));
+        now_ms.saturating_add(pause).min(self.moment_ms(item, now_ms))
+    }
+
+    /// The next moment at which something has to happen whatever the attempts: the delay notice, the end.
+    pub(crate) fn moment_ms(&self, item: &Item, now_ms: u64) -> u64 {
+        let delay = self.delay_ms(item).filter(|delay| *delay > now_ms);
+        let end = Some(self.end_ms(item)).filter(|end| *end > now_ms);
+        // Past the end nothing waits but what could not be written down.
+        delay.into_iter().chain(end).min().unwrap_or(now_ms.saturating_add(ms(self.retry_max)))
+    }
+
+    /// When the item is given up.
+    pub(crate) fn end_ms(&self, item: &Item) -> u64 {
+        item.created_ms.saturating_add(ms(self.lifetime))
+    }
+
+    /// When its sender is told that it is late, unless that was done.
+    pub(crate) fn delay_ms(&self, item: &Item) -> Option<u64> {
+        let delay = self.delay_notice.filter(|delay| !delay.is_zero() && *delay < self.lifetime)?;
+        (!item.delay_told).then(|| item.created_ms.saturating_add(ms(delay)))
+    }
+}
+
+/// All that a [`super::Sender`] is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This server's name, in notices.
+    pub hostname: String,
+    /// Where mail for other servers goes; `None`: it waits.
+    pub relay: Option<RelayTarget>,
+    /// When it is tried again.
+    pub schedule: Schedule,
+}
+
+pub(crate) fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
