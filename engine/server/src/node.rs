@@ -8,7 +8,7 @@ use crate::bootstrap::{self, Demo};
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, EngineError};
 use crate::listeners::{self, Bound};
-use crate::login::Logins;
+use crate::login::{self, Logins};
 use crate::machines::{FailureView, TrafficMachine};
 use crate::ready::Ready;
 use estafette_delivery::queue::{QueueHandle, Wakeup};
@@ -26,6 +26,9 @@ use tokio::sync::watch;
 
 /// The identifier of a node that is alone.
 const SOLE_NODE: NodeId = NodeId(1);
+
+/// For what is to be kept of the last moments: failed logins that were not shared yet.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What the start is told.
 #[derive(Clone, Debug)]
@@ -123,6 +126,7 @@ impl Node {
         tracing::info!("stopping: sessions are told and drained");
         let _ = self.stop.send(true);
         self.bound.drained().await;
+        let _ = tokio::time::timeout(LAST_WORDS, login::share_gathered(&self.engine)).await;
         self.tasks.shutdown().await;
         self.raft.shutdown().await;
         if failed { Err(StartError::DiskFailed) } else { Ok(()) }
