@@ -47,7 +47,8 @@ pub(crate) fn of_refusal(refusal: Refusal) -> Failure {
         Refusal::NoAccount => Failure::Unavailable,
         Refusal::NoMailbox => Failure::NonExistent,
         Refusal::Exists => Failure::AlreadyExists,
-        Refusal::Inbox | Refusal::HasChildren | Refusal::BadName => Failure::Cannot,
+        Refusal::HasChildren => Failure::HasChildren,
+        Refusal::Inbox | Refusal::BadName => Failure::Cannot,
         Refusal::UseTaken => Failure::UseAttribute,
         Refusal::TooManyMailboxes | Refusal::TooManyKeywords | Refusal::TooMuch | Refusal::MailboxFull => Failure::Limit,
     }

@@ -45,6 +45,8 @@ pub enum Ask {
     Mailboxes {
         /// Fill [`MailboxInfo::counts`].
         counts: bool,
+        /// Among them [`Counts::deleted_bytes`], which takes longer.
+        deleted_bytes: bool,
     },
     /// Make a mailbox, with those above it where they lack. Answered by [`Answer::Created`].
     Create {
@@ -77,6 +79,8 @@ pub enum Ask {
     Status {
         /// The whole name.
         name: Mailbox,
+        /// Fill [`Counts::deleted_bytes`], which takes longer.
+        deleted_bytes: bool,
     },
     /// Open a mailbox. Answered by [`Answer::Selected`]; from then on changes in it are notified.
     Select {
@@ -329,7 +333,8 @@ pub struct Counts {
     pub deleted: u32,
     /// SIZE in bytes.
     pub size_bytes: u64,
-    /// DELETED-STORAGE in bytes: of those with `\Deleted` (RFC 9208 §4.1.4).
+    /// DELETED-STORAGE in bytes: of those with `\Deleted` (RFC 9208 §4.1.4); 0 when it was not
+    /// asked for.
     pub deleted_bytes: u64,
     /// UIDNEXT
     pub uid_next: Uid,

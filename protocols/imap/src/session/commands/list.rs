@@ -32,7 +32,8 @@ pub(super) fn start(core: &mut Core, tag: Tag, what: List) -> Next {
         core.enable_condstore();
     }
     let counts = what.returns.status.is_some();
-    Next::Ask(Ask::Mailboxes { counts }, Open::List(Box::new(Listing { tag, what })))
+    let deleted_bytes = what.returns.status.iter().flatten().any(|item| *item == StatusItem::DeletedStorage);
+    Next::Ask(Ask::Mailboxes { counts, deleted_bytes }, Open::List(Box::new(Listing { tag, what })))
 }
 
 impl Listing {

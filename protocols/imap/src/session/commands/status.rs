@@ -21,7 +21,8 @@ pub(super) fn start(core: &mut Core, tag: Tag, mailbox: Mailbox, items: Vec<Stat
     if items.contains(&StatusItem::HighestModSeq) {
         core.enable_condstore();
     }
-    Next::Ask(Ask::Status { name: mailbox.clone() }, Open::Status(Reading { tag, mailbox, items }))
+    let deleted_bytes = items.contains(&StatusItem::DeletedStorage);
+    Next::Ask(Ask::Status { name: mailbox.clone(), deleted_bytes }, Open::Status(Reading { tag, mailbox, items }))
 }
 
 impl Reading {

@@ -129,7 +129,7 @@ impl World {
             Ask::Authenticate { user, password, authorization, .. } => {
                 login(&user, &password, &authorization)
             }
-            Ask::Mailboxes { counts } => self.mailboxes(counts),
+            Ask::Mailboxes { counts, .. } => self.mailboxes(counts),
             Ask::Create { name, special_use } => self.create(name.as_str(), special_use),
             Ask::Delete { name } => match self.folders.remove(name.as_str()) {
                 Some(_) => Answer::Done,
@@ -143,7 +143,7 @@ impl World {
                 }
                 Answer::Done
             }
-            Ask::Status { name } => match self.folders.get(name.as_str()) {
+            Ask::Status { name, .. } => match self.folders.get(name.as_str()) {
                 Some(folder) => Answer::Status(MailboxId(folder.id), folder.counts()),
                 None => Answer::Failed(Failure::NonExistent),
             },
@@ -162,6 +162,16 @@ impl World {
     }
 
     fn answer_selected(&mut self, ask: Ask) -> Answer {
+        if let Ask::Fetch { mailbox, .. }
+        | Ask::Read { mailbox, .. }
+        | Ask::Store { mailbox, .. }
+        | Ask::Copy { mailbox, .. }
+        | Ask::Expunge { mailbox, .. }
+        | Ask::Search { mailbox, .. } = &ask
+            && !self.folders.values().any(|folder| folder.id == mailbox.0)
+        {
+            return Answer::Failed(Failure::MailboxGone);
+        }
         match ask {
             Ask::Fetch { mailbox, uids, want, budget_bytes } => {
                 self.fetch(mailbox, &uids, want, budget_bytes)

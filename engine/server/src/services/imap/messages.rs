@@ -1,0 +1,164 @@
+//! Messages and bytes of them.
+
+use super::moment::{Moment, Stop};
+use super::{BYTES_AT_ONCE, ImapService, aside};
+use estafette_imap::session::Answer;
+use estafette_imap::session::ask::{Failure, Want};
+use estafette_mailbox::read::{self, Message as Row};
+use estafette_mailbox::{Error, MailboxRef};
+use estafette_mime::{HeaderBlock, Structure};
+use estafette_storage::{Body, BodyHash};
+use estafette_types::{MailboxId, Uid, UidSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The most messages that one question is answered with, whatever it asks for.
+const MESSAGES_MAX: u32 = 2048;
+/// Bytes that a part takes in a structure beside its header (counted, not measured).
+const PART_BYTES: u64 = 64;
+
+impl Moment<'_> {
+    pub(super) fn fetch(
+        &self,
+        at: MailboxRef,
+        uids: &UidSet,
+        want: Want,
+        budget: u64,
+    ) -> Result<Answer, Stop> {
+        let row = self.mailbox(at)?;
+        let mut later = uids.clone();
+        let wanted = later.split_off_first(MESSAGES_MAX);
+        let mut through = wanted.last().unwrap_or(Uid::MIN);
+        let wanted: Vec<Uid> = wanted.iter().collect();
+        let keywords = self.keywords(at)?;
+        let mut messages = Vec::with_capacity(wanted.len());
+        let mut left = budget;
+        for found in read::messages_of(&self.view, at, &wanted)? {
+            if want.changed_since.is_some_and(|since| found.row.modseq <= since) {
+                continue;
+            }
+            // Those before it are told when this one does not fit or cannot be read; it is asked for again.
+            let loaded = self.load(&found, want, budget);
+            let (cost, structure, body) = match loaded {
+                Ok(loaded) if messages.is_empty() || loaded.0 <= left => loaded,
+                Err(stop) if messages.is_empty() => return Err(stop),
+                _ => {
+                    through = Uid::new(found.uid.value().saturating_sub(1)).unwrap_or(Uid::MIN);
+                    break;
+                }
+            };
+            left = left.saturating_sub(cost);
+            let mut message = keywords.message(&found);
+            message.structure = structure;
+            message.body = match body {
+                Some(body) => Some(body.all()?),
+                None => None,
+            };
+            messages.push(message);
+        }
+        Ok(Answer::Fetched { messages, through, modseq: row.highest_modseq })
+    }
+
+    /// The structure and the body of a message where they are wanted and fit, and how much they take.
+    fn load(
+        &self,
+        of: &Row,
+        want: Want,
+        budget: u64,
+    ) -> Result<(u64, Option<Arc<Structure>>, Option<Body>), Stop> {
+        let mut cost = 0_u64;
+        let mut structure = None;
+        if want.structure {
+            let found = self.structure(&of.row.body)?;
+            cost = weight(&found);
+            structure = Some(found);
+        }
+        let body = match of.row.size {
+            size if want.body && size <= budget => {
+                cost = cost.saturating_add(size);
+                Some(self.body(&of.row.body)?)
+            }
+            _ => None,
+        };
+        Ok((cost, structure, body))
+    }
+
+    pub(super) fn structure(&self, hash: &BodyHash) -> Result<Arc<Structure>, Stop> {
+        self.structures.read(self.store, hash)?.ok_or_else(|| missing(hash))
+    }
+
+    pub(super) fn body(&self, hash: &BodyHash) -> Result<Body, Stop> {
+        self.view.body(hash)?.ok_or_else(|| missing(hash))
+    }
+
+    /// The bytes of each range, and which message was read last.
+    fn ranges(
+        &self,
+        at: MailboxRef,
+        ranges: &[(Uid, Range<u64>)],
+        mut last: Option<(Uid, BodyHash)>,
+    ) -> Result<(Answer, Option<(Uid, BodyHash)>), Stop> {
+        self.mailbox(at)?;
+        let mut parts = Vec::with_capacity(ranges.len());
+        let mut open: Option<(Uid, Body)> = None;
+        for (uid, range) in ranges {
+            let body = match open.take() {
+                Some((of, body)) if of == *uid => body,
+                _ => {
+                    let hash = match last {
+                        Some((of, hash)) if of == *uid => hash,
+                        _ => {
+                            read::message(&self.view, at, *uid)?.ok_or(Stop::Told(Failure::Unavailable))?.body
+                        }
+                    };
+                    last = Some((*uid, hash));
+                    self.body(&hash)?
+                }
+            };
+            parts.push(body.read(range.clone())?);
+            open = Some((*uid, body));
+        }
+        Ok((Answer::Read(parts), last))
+    }
+}
+
+impl ImapService {
+    pub(super) async fn read_ranges(
+        &mut self,
+        mailbox: MailboxId,
+        ranges: Vec<(Uid, Range<u64>)>,
+    ) -> Result<Answer, Stop> {
+        let at = self.mailbox(mailbox)?;
+        let last = self.opened.as_ref().and_then(|opened| opened.last_read);
+        let bytes: u64 = ranges.iter().map(|(_, range)| range.end.saturating_sub(range.start)).sum();
+        let (answer, last) = if bytes > BYTES_AT_ONCE {
+            let engine = Arc::clone(&self.engine);
+            aside(move || Moment::of(&engine).ranges(at, &ranges, last)).await?
+        } else {
+            Moment::of(&self.engine).ranges(at, &ranges, last)?
+        };
+        if let Some(opened) = &mut self.opened {
+            opened.last_read = last;
+        }
+        Ok(answer)
+    }
+}
+
+/// A row names a body that is not there.
+fn missing(hash: &BodyHash) -> Stop {
+    let key = estafette_mailbox::HexKey(hash.as_ref().to_vec());
+    Stop::Failed(Error::Missing { what: "body", key }.into())
+}
+
+/// About how many bytes a structure takes: all that it holds was in headers.
+fn weight(structure: &Structure) -> u64 {
+    let kept = match structure.header() {
+        HeaderBlock::Kept(header) => header.len() as u64,
+        HeaderBlock::InMessage => 0,
+    };
+    let parts = structure.parts().iter();
+    parts.fold(kept, |sum, part| {
+        let header = part.body_start.saturating_sub(part.header_start);
+        sum.saturating_add(header).saturating_add(PART_BYTES)
+    })
+}
