@@ -1,12 +1,15 @@
 //! Work that goes on beside the sessions: counting failed logins, collecting bodies, certificates, metrics.
 
-use crate::engine::Engine;
+use crate::config::{Config, RelayTls};
+use crate::engine::{Engine, EngineError};
 use crate::login;
 use crate::node::StartError;
 use estafette_delivery::Acceptor;
+use estafette_delivery::outbound::{self, RelayTarget, Schedule, Sender};
 use estafette_reactor::tls::Certificates;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Pause between two rounds of removing bodies that nothing names.
@@ -21,6 +24,7 @@ pub(crate) fn start(
     engine: &Arc<Engine>,
     acceptor: &Acceptor,
     certificates: Arc<Certificates>,
+    stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
     tasks.spawn(login::share_failures(Arc::clone(engine)));
@@ -28,8 +32,42 @@ pub(crate) fn start(
     tasks.spawn(crate::sweep::run(Arc::clone(engine)));
     tasks.spawn(gauges(Arc::clone(engine)));
     tasks.spawn(reload(certificates, Duration::from_secs(engine.config.tls.reload_seconds.max(1))));
-    let _ = acceptor;
+    let settings = outbound_settings(&engine.config, &engine.hostname)?;
+    let sender = Sender::new(engine.store.clone(), acceptor.clone(), Arc::clone(&engine.wakeup), settings)
+        .map_err(EngineError::from)?;
+    tasks.spawn(sender.run(stopping.clone()));
     Ok(())
+}
+
+fn outbound_settings(config: &Config, hostname: &str) -> Result<outbound::Settings, StartError> {
+    let seconds = Duration::from_secs;
+    let queue = &config.queue;
+    let schedule = Schedule {
+        retry_first: seconds(queue.retry_first_seconds),
+        retry_max: seconds(queue.retry_max_seconds),
+        lifetime: seconds(queue.lifetime_seconds),
+        delay_notice: Some(seconds(queue.delay_notice_seconds)).filter(|pause| !pause.is_zero()),
+    };
+    let relay = if config.relay.host.is_empty() { None } else { Some(relay(config, hostname)?) };
+    Ok(outbound::Settings { hostname: hostname.to_owned(), relay, schedule })
+}
+
+fn relay(config: &Config, hostname: &str) -> Result<RelayTarget, StartError> {
+    let relay = &config.relay;
+    let bad = || StartError::RelayHost(relay.host.clone());
+    let (host, port) = relay.host.rsplit_once(':').ok_or_else(bad)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let mut target = RelayTarget::new(host, port.parse().map_err(|_| bad())?, hostname);
+    target.tls = match relay.tls {
+        RelayTls::None => outbound::RelayTls::None,
+        RelayTls::Starttls => outbound::RelayTls::StartTls,
+        RelayTls::Required => outbound::RelayTls::Required,
+        RelayTls::Implicit => outbound::RelayTls::Implicit,
+    };
+    target.authorities = Some(relay.ca.clone()).filter(|path| !path.as_os_str().is_empty());
+    target.login = Some((relay.username.clone(), relay.password.clone())).filter(|(user, _)| !user.is_empty());
+    target.connections_max = relay.connections_max;
+    Ok(target)
 }
 
 async fn collect(engine: Arc<Engine>) {

@@ -115,7 +115,7 @@ impl Node {
             Acceptor::new(engine.directory.clone(), engine.shards.clone(), QueueHandle::new(engine.shards.clone()));
         let mut tasks = tokio::task::JoinSet::new();
         let bound = listeners::start(&engine, &acceptor, &certificates, data, &stopping, &mut tasks)?;
-        background::start(&engine, &acceptor, certificates, &mut tasks)?;
+        background::start(&engine, &acceptor, certificates, &stopping, &mut tasks)?;
         let ready = Ready::new(&bound, made.as_ref(), demo.as_ref().map(Demo::described), authority);
         Ok((Node { engine, raft, bound, stop, tasks }, ready))
     }

@@ -1,9 +1,10 @@
 //! Answers SMTP, submission and LMTP sessions: logins, senders, recipients, and messages.
 
-use crate::engine::Engine;
+use crate::engine::{Engine, now_ms};
 use crate::login::Outcome as Login;
 use crate::replies;
 use bytes::Bytes;
+use estafette_delivery::compose::{self, Text, Trace};
 use estafette_delivery::{Acceptor, Incoming, Outcome, Problem};
 use estafette_mailbox::AccountRef;
 use estafette_reactor::{Peer, Protocol, Refusal, Service};
@@ -139,15 +140,16 @@ impl SmtpService {
         }
     }
 
-    async fn deliver(&mut self, delivery: Delivery) -> Answer {
+    async fn deliver(&mut self, mut delivery: Delivery) -> Answer {
         self.messages += 1;
-        let trace = format!("{}.{}", self.peer.session, self.messages);
+        // The second tells runs of the program apart.
+        let trace = format!("{:x}.{}.{}", now_ms() / 1000, self.peer.session, self.messages);
         let began = Instant::now();
         let lmtp = self.kind == Kind::Lmtp;
         let submitter: Option<AccountId> = delivery.peer.identity.as_ref().map(|identity| identity.account);
         let (from, size, recipients) =
             (delivery.envelope.reverse_path.to_string(), delivery.size, delivery.envelope.recipients.len());
-        let body = match crate::services::smtp::complete(&self.engine, &delivery, self.peer, &trace) {
+        let body = match complete(&self.engine, &mut delivery, self.peer, &trace) {
             Ok(body) => body,
             Err(reply) => return Answer::Refused(reply),
         };
@@ -170,8 +172,25 @@ impl SmtpService {
     }
 }
 
-/// The message with the fields that are added on the way in.
-fn complete(engine: &Engine, delivery: &Delivery, peer: Peer, trace: &str) -> Result<Vec<Bytes>, Reply> {
-    let _ = (engine, peer, trace);
-    Ok(delivery.body.clone())
+/// The message with the fields that are added on the way in; the same bytes for all recipients.
+fn complete(engine: &Engine, delivery: &mut Delivery, peer: Peer, id: &str) -> Result<Vec<Bytes>, Reply> {
+    let mut text = Text::split(std::mem::take(&mut delivery.body));
+    if text.hops() > engine.config.smtp.hops_max {
+        return Err(Reply::new(554, (5, 4, 6), "the message has come through too many servers: it loops"));
+    }
+    let time_ms = now_ms();
+    if delivery.peer.identity.is_some() {
+        text.complete_submission(time_ms, id, &engine.hostname);
+    }
+    let received = compose::received(&Trace {
+        hello: &delivery.peer.hello,
+        remote: peer.remote.ip().to_canonical(),
+        hostname: &engine.hostname,
+        protocol: delivery.protocol,
+        tls: delivery.peer.tls.as_ref(),
+        id,
+        envelope: &delivery.envelope,
+        time_ms,
+    });
+    Ok(text.under([compose::return_path(&delivery.envelope.reverse_path), received]))
 }
