@@ -1,0 +1,112 @@
+//! Syncs that fail: a library in front of the C library's calls gives EIO once a file is there.
+
+use crate::error::{ChaosError, Stop};
+use crate::finding::Finding;
+use crate::node::Node;
+use crate::reader::Depth;
+use crate::wire::Connection;
+use crate::world::World;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const SOURCE: &str = include_str!("../../shim/sync_fails.c");
+/// How long mail comes in after syncs have begun to fail.
+const FAILING: Duration = Duration::from_secs(2);
+
+/// Compiles the library once. `None` without gcc.
+fn library(folder: &Path) -> Result<Option<PathBuf>, ChaosError> {
+    let (source, library) = (folder.join("sync_fails.c"), folder.join("sync_fails.so"));
+    if library.exists() {
+        return Ok(Some(library));
+    }
+    std::fs::write(&source, SOURCE).map_err(ChaosError::file(&source))?;
+    let gcc = std::process::Command::new("gcc")
+        .args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"])
+        .args([&library, &source])
+        .arg("-ldl")
+        .output();
+    match gcc {
+        Err(_) => Ok(None),
+        Ok(output) if output.status.success() => Ok(Some(library)),
+        Ok(output) => Err(ChaosError::Compiler(String::from_utf8_lossy(&output.stderr).into_owned())),
+    }
+}
+
+pub(super) async fn sync_fails(world: &mut World, node: Node) -> Result<Node, Stop> {
+    let Some(library) = library(&world.folder)? else { return Err(Stop::Skipped("gcc is not installed")) };
+    node.stop().await?;
+    let trigger = world.folder.join("syncs-fail");
+    let data = world.data.clone();
+    let mut plan = world.plan(&data);
+    plan.environment = vec![
+        ("LD_PRELOAD".to_owned(), library),
+        ("CHAOS_FOLDER".to_owned(), std::path::absolute(&data).map_err(ChaosError::file(&data))?),
+        ("CHAOS_TRIGGER".to_owned(), std::path::absolute(&trigger).map_err(ChaosError::file(&trigger))?),
+    ];
+    let mut node = world.start_by(&plan, "with the library for failing syncs").await?;
+    let result = failing(world, &mut node, &trigger).await;
+    let _ = std::fs::remove_file(&trigger);
+    result?;
+    if world.random.one_in(2) {
+        node.kill();
+    } else {
+        // It has failed, so it does not end with success; it only has to end.
+        node.terminate();
+        node.wait().await?;
+    }
+    let mut node = world.start("after syncs had failed").await?;
+    world.judge_to(&mut node, Depth::All).await?;
+    Ok(node)
+}
+
+async fn failing(world: &mut World, node: &mut Node, trigger: &Path) -> Result<(), Stop> {
+    let load = world.load(node)?;
+    world.some_time().await;
+    std::fs::write(trigger, b"").map_err(ChaosError::file(trigger))?;
+    load.mark();
+    tokio::time::sleep(FAILING).await;
+    let sent = world.end_load(load).await;
+    let told = sent.iter().filter(|sent| sent.after_mark).flat_map(|sent| &sent.told);
+    let count = told.filter(|(_, told)| told.must_be_there()).count() as u64;
+    if count > 0 {
+        return Err(Finding::AcknowledgedUnsynced { count }.into());
+    }
+    if !node.log_says(&["no more writes", "disk failed", "sync failed"]) {
+        return Err(Finding::SilentLog { of: "failed syncs", log: node.log() }.into());
+    }
+    pages(node).await?;
+    world.judge(node).await
+}
+
+/// Health and metrics have to say it, where the node has them.
+async fn pages(node: &Node) -> Result<(), Stop> {
+    let Ok(address) = node.listener("http") else { return Ok(()) };
+    let of = "failed syncs";
+    let page = "/health/ready";
+    let text = get(&address, page).await;
+    if text.contains(" 404 ") {
+        return Ok(());
+    }
+    if !text.contains(" 503 ") {
+        return Err(Finding::SilentPage { page, of, text }.into());
+    }
+    let page = "/metrics";
+    let text = get(&address, page).await;
+    if text.lines().any(|line| line.split_once("storage_failed").is_some_and(|(_, rest)| rest.trim() == "1"))
+    {
+        return Ok(());
+    }
+    let text = text.lines().filter(|line| line.contains("storage")).take(20).collect::<Vec<_>>().join("\n");
+    Err(Finding::SilentPage { page, of, text }.into())
+}
+
+/// A page as text; the error where there is none.
+async fn get(address: &str, path: &str) -> String {
+    let fetch = async {
+        let mut connection = Connection::open(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        connection.send(request.as_bytes()).await?;
+        connection.rest().await
+    };
+    fetch.await.map_or_else(|error| error.to_string(), |text| String::from_utf8_lossy(&text).into_owned())
+}

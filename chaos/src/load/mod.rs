@@ -1,0 +1,124 @@
+//! A load of deliveries that writes down what it was told for each recipient.
+
+mod session;
+
+pub(crate) use session::Protocol;
+
+use crate::oracle::{Sent, Told};
+use crate::random::Random;
+use session::Session;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::task::JoinSet;
+
+/// What sessions share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    stop: AtomicBool,
+    mark: AtomicBool,
+    acknowledged: AtomicU64,
+}
+
+/// Where to deliver, and to whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) smtp: String,
+    pub(crate) lmtp: String,
+    /// Addresses of the accounts.
+    pub(crate) recipients: Arc<[String]>,
+    /// The number of the next message.
+    pub(crate) next_id: Arc<AtomicU64>,
+}
+
+/// Sessions that deliver until they are stopped.
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    sessions: JoinSet<Vec<Sent>>,
+}
+
+impl Load {
+    /// Starts so many sessions, half of each protocol.
+    pub(crate) fn start(target: &Target, sessions: usize, random: &mut Random) -> Load {
+        let shared = Arc::new(Shared::default());
+        let mut set = JoinSet::new();
+        for number in 0..sessions {
+            let protocol = if number % 2 == 0 { Protocol::Lmtp } else { Protocol::Smtp };
+            let session = Session::new(protocol, target.clone(), Arc::clone(&shared), random.fork());
+            set.spawn(session.run());
+        }
+        Load { shared, sessions: set }
+    }
+
+    /// Messages whose transactions begin from now on are marked.
+    pub(crate) fn mark(&self) {
+        self.shared.mark.store(true, Ordering::SeqCst);
+    }
+
+    /// Recipients acknowledged so far.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.shared.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Lets each session finish what it is at; gives all that was sent.
+    pub(crate) async fn stop(mut self) -> Vec<Sent> {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        let mut sent = Vec::new();
+        while let Some(done) = self.sessions.join_next().await {
+            sent.extend(done.unwrap_or_default());
+        }
+        sent
+    }
+}
+
+/// What a load was told, in recipients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Tally {
+    pub(crate) messages: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) put_off: u64,
+    pub(crate) unanswered: u64,
+    pub(crate) refused: u64,
+    pub(crate) unfinished: u64,
+}
+
+impl Tally {
+    pub(crate) fn of(sent: &[Sent]) -> Tally {
+        let mut tally = Tally { messages: sent.len() as u64, ..Tally::default() };
+        for (_, told) in sent.iter().flat_map(|sent| &sent.told) {
+            match told {
+                Told::Acknowledged => tally.acknowledged += 1,
+                Told::PutOff(_) => tally.put_off += 1,
+                Told::Unanswered => tally.unanswered += 1,
+                Told::Refused(_) => tally.refused += 1,
+                Told::Unfinished => tally.unfinished += 1,
+            }
+        }
+        tally
+    }
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        self.messages += other.messages;
+        self.acknowledged += other.acknowledged;
+        self.put_off += other.put_off;
+        self.unanswered += other.unanswered;
+        self.refused += other.refused;
+        self.unfinished += other.unfinished;
+    }
+}
+
+/// How often each code was answered to marked messages; 0 for no answer, 250 for acknowledged.
+pub(crate) fn codes_after_mark(sent: &[Sent]) -> BTreeMap<u16, u64> {
+    let mut codes = BTreeMap::new();
+    for (_, told) in sent.iter().filter(|sent| sent.after_mark).flat_map(|sent| &sent.told) {
+        let code = match told {
+            Told::Acknowledged => 250,
+            Told::PutOff(code) | Told::Refused(code) => *code,
+            Told::Unanswered | Told::Unfinished => 0,
+        };
+        *codes.entry(code).or_default() += 1;
+    }
+    codes
+}

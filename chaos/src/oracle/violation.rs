@@ -1,0 +1,43 @@
+//! What a node must never do to mail.
+
+use super::history::Account;
+use crate::message::MessageId;
+use serde::Serialize;
+
+/// One breach of the rules.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Violation {
+    #[error("message {id} was acknowledged for account {account} and is not there")]
+    Lost { account: Account, id: MessageId },
+    #[error("message {id} is {count} times in account {account}")]
+    Doubled { account: Account, id: MessageId, count: usize },
+    #[error("message {id} in account {account} (UID {uid}) is not what was sent")]
+    Damaged { account: Account, id: MessageId, uid: u32 },
+    #[error("UID {uid} of account {account} is no message that was ever sent, or only a part of one")]
+    Foreign { account: Account, uid: u32 },
+    #[error("message {id} is in account {account}, to which it was not sent")]
+    Misdelivered { account: Account, id: MessageId },
+    #[error("message {id} was refused or never wholly sent, and is in account {account}")]
+    Unwanted { account: Account, id: MessageId },
+    #[error("message {id} (UID {uid}) of account {account} was seen before and is gone")]
+    Vanished { account: Account, id: MessageId, uid: u32 },
+    #[error("UID {uid} of account {account} was given to message {before} and now to {now}")]
+    UidReused { account: Account, uid: u32, before: MessageId, now: MessageId },
+    #[error("UID {uid} of account {account} is new, but UIDNEXT was {uid_next} before")]
+    UidBelowNext { account: Account, uid: u32, uid_next: u32 },
+    #[error("UIDNEXT of account {account} fell from {before} to {now}")]
+    UidNextFell { account: Account, before: u32, now: u32 },
+    #[error("UID {uid} of account {account} is not below its UIDNEXT {uid_next}")]
+    UidNotBelowNext { account: Account, uid: u32, uid_next: u32 },
+    #[error("UIDs of account {account} do not ascend at {uid}")]
+    UidOrder { account: Account, uid: u32 },
+    #[error("UIDVALIDITY of account {account} was {before} and is {now}")]
+    UidValidity { account: Account, before: u32, now: u32 },
+    #[error("UID {uid} of account {account} cannot be read")]
+    Unreadable { account: Account, uid: u32 },
+    #[error("account {account} cannot be read: {reason}")]
+    Refused { account: Account, reason: String },
+    #[error("account {account} was not read")]
+    Unread { account: Account },
+}

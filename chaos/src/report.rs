@@ -1,0 +1,114 @@
+//! What a run found, for people and for programs.
+
+use crate::faults::Fault;
+use crate::finding::Finding;
+use crate::load::Tally;
+use crate::oracle::Counts;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// The report of a run.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    pub(crate) holds: bool,
+    pub(crate) seed: u64,
+    pub(crate) seconds: u64,
+    pub(crate) rounds: u64,
+    pub(crate) faults: BTreeMap<Fault, OfFault>,
+    /// Of all rounds.
+    pub(crate) told: Tally,
+    /// Of the last comparison over all messages.
+    pub(crate) compared: Counts,
+    pub(crate) starts: u64,
+    pub(crate) longest_start_ms: u64,
+    /// What `check` said at the end.
+    pub(crate) check: Option<&'static str>,
+    pub(crate) findings: Vec<Finding>,
+    /// The round that found them.
+    pub(crate) failed_round: Option<(u64, Fault)>,
+    /// Where the evidence lies.
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// Of one kind of fault.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct OfFault {
+    pub(crate) rounds: u64,
+    pub(crate) skipped: u64,
+    pub(crate) why_skipped: Option<&'static str>,
+    pub(crate) told: Tally,
+    /// Damaged folders that were refused, or told by errors.
+    pub(crate) refused_starts: u64,
+    pub(crate) errors_told: u64,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<11} {:>6} {:>9} {:>9} {:>12} {:>8} {:>10} {:>8} {:>8}",
+            "fault",
+            "rounds",
+            "messages",
+            "acknowl.",
+            "unanswered",
+            "put off",
+            "unfinished",
+            "refused",
+            "errors"
+        )?;
+        for (fault, of) in &self.faults {
+            let name = clap::ValueEnum::to_possible_value(fault).map(|value| value.get_name().to_owned());
+            let t = of.told;
+            write!(
+                f,
+                "{:<11} {:>6} {:>9} {:>9} {:>12} {:>8} {:>10} {:>8} {:>8}",
+                name.unwrap_or_default(),
+                of.rounds,
+                t.messages,
+                t.acknowledged,
+                t.unanswered,
+                t.put_off + t.refused,
+                t.unfinished,
+                of.refused_starts,
+                of.errors_told
+            )?;
+            match of.why_skipped {
+                Some(why) => writeln!(f, "   {} skipped: {why}", of.skipped)?,
+                None => writeln!(f)?,
+            }
+        }
+        let c = self.compared;
+        writeln!(
+            f,
+            "{} rounds in {} s, seed {}; {} starts, the longest {} ms; last comparison: {} acknowledged, {} \
+             unsure there, {} unsure not there; check: {}",
+            self.rounds,
+            self.seconds,
+            self.seed,
+            self.starts,
+            self.longest_start_ms,
+            c.acknowledged,
+            c.unsure_there,
+            c.unsure_absent,
+            self.check.unwrap_or("not run")
+        )?;
+        for finding in &self.findings {
+            writeln!(f, "FOUND: {finding}")?;
+        }
+        if let Some((round, fault)) = self.failed_round {
+            writeln!(f, "found in round {round} ({fault:?})")?;
+        }
+        if let Some(folder) = &self.folder {
+            writeln!(f, "folder: {}", folder.display())?;
+        }
+        let mail = self.findings.iter().filter(|finding| finding.is_mail()).count();
+        match self.holds {
+            true => writeln!(f, "the oracle holds: nothing lost, doubled or damaged"),
+            false if mail > 0 => writeln!(f, "the oracle does NOT hold: {mail} breaches of mail"),
+            false => writeln!(f, "mail is whole, but the node did NOT behave"),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One data folder over many rounds: its node, what was told and seen, and the checks.
+
+use crate::error::{ChaosError, Stop};
+use crate::finding::Finding;
+use crate::load::{Load, Tally};
+use crate::node::{Node, Plan, Started};
+use crate::oracle::{Counts, Oracle, Sent, Tolerance, Verdict};
+use crate::random::Random;
+use crate::reader::{self, Depth};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// Findings kept of one comparison; more say nothing new.
+const FINDINGS_MAX: usize = 50;
+/// One reading in so many is of all bytes of all messages.
+const ALL_ONE_IN: u64 = 10;
+
+/// What does not change over rounds.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) program: PathBuf,
+    pub(crate) accounts: usize,
+    pub(crate) sessions: usize,
+    pub(crate) load_ms_max: u64,
+    /// Free bytes under which the node takes no mail; `None`: its default.
+    pub(crate) min_free_bytes: Option<u64>,
+}
+
+/// What was done and seen in a round.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) tally: Tally,
+    /// Of the last comparison.
+    pub(crate) counts: Counts,
+    pub(crate) starts: u64,
+    pub(crate) longest_start: Duration,
+    /// Damaged folders that were refused.
+    pub(crate) refused_starts: u64,
+    /// Errors in place of damaged messages.
+    pub(crate) errors_told: u64,
+}
+
+/// A data folder with its history.
+pub(crate) struct World {
+    pub(crate) settings: Settings,
+    pub(crate) folder: PathBuf,
+    pub(crate) data: PathBuf,
+    pub(crate) random: Random,
+    pub(crate) figures: Figures,
+    oracle: Oracle,
+    next_id: Arc<AtomicU64>,
+    runs: u64,
+}
+
+impl World {
+    pub(crate) fn new(settings: Settings, folder: &Path, data: &Path, random: Random) -> World {
+        World {
+            settings,
+            folder: folder.to_owned(),
+            data: data.to_owned(),
+            random,
+            figures: Figures::default(),
+            oracle: Oracle::default(),
+            next_id: Arc::new(AtomicU64::new(1)),
+            runs: 0,
+        }
+    }
+
+    /// How to start the node on a folder, with settings that make rare things frequent.
+    pub(crate) fn plan(&mut self, data: &Path) -> Plan {
+        self.runs += 1;
+        let snapshot = self.random.pick(&[500, 5000, 50_000]).copied().unwrap_or(5000);
+        let collect = self.random.pick(&[1, 3600]).copied().unwrap_or(3600);
+        let mut storage = vec![format!("collect_after_seconds = {collect}")];
+        storage.extend(self.settings.min_free_bytes.map(|bytes| format!("min_free_bytes = {bytes}")));
+        let settings = BTreeMap::from([
+            ("storage", storage),
+            ("raft", vec![format!("snapshot_after_entries = {snapshot}")]),
+        ]);
+        Plan {
+            program: self.settings.program.clone(),
+            data: data.to_owned(),
+            folder: self.folder.clone(),
+            name: format!("node-{:04}", self.runs),
+            accounts: self.settings.accounts,
+            settings,
+            environment: Vec::new(),
+        }
+    }
+
+    /// Starts the node; a finding if it does not serve.
+    pub(crate) async fn start(&mut self, after: &'static str) -> Result<Node, Stop> {
+        let data = self.data.clone();
+        let plan = self.plan(&data);
+        self.start_by(&plan, after).await
+    }
+
+    pub(crate) async fn start_by(&mut self, plan: &Plan, after: &'static str) -> Result<Node, Stop> {
+        let node = plan.start().await?.serving(after)?;
+        self.figures.starts += 1;
+        self.figures.longest_start = self.figures.longest_start.max(node.start_time);
+        Ok(node)
+    }
+
+    /// Starts a node on a damaged folder, and says what came of it.
+    pub(crate) async fn try_start(&mut self, data: &Path) -> Result<Started, Stop> {
+        Ok(self.plan(data).start().await?)
+    }
+
+    /// Starts a load against the node.
+    pub(crate) fn load(&mut self, node: &Node) -> Result<Load, Stop> {
+        let target = node.target(&self.next_id)?;
+        Ok(Load::start(&target, self.settings.sessions, &mut self.random))
+    }
+
+    /// A random time of load.
+    pub(crate) async fn some_time(&mut self) {
+        let ms = self.random.within(20..self.settings.load_ms_max.max(21));
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+
+    /// Ends a load and writes down what it was told.
+    pub(crate) async fn end_load(&mut self, load: Load) -> Vec<Sent> {
+        let sent = load.stop().await;
+        self.figures.tally += Tally::of(&sent);
+        self.oracle.record(sent.iter().cloned());
+        sent
+    }
+
+    /// Reads everything from the node, and holds it against the history. What was seen is kept.
+    pub(crate) async fn judge(&mut self, node: &mut Node) -> Result<(), Stop> {
+        let depth = if self.random.one_in(ALL_ONE_IN) { Depth::All } else { Depth::New };
+        self.judge_to(node, depth).await
+    }
+
+    /// The same, to a depth.
+    pub(crate) async fn judge_to(&mut self, node: &mut Node, depth: Depth) -> Result<(), Stop> {
+        let outcomes = reader::read(&node.door()?, &node.logins(), &self.oracle, depth).await;
+        let verdict = self.oracle.judge(&outcomes, Tolerance::None);
+        self.oracle.absorb(&outcomes);
+        self.figures.counts = verdict.counts;
+        node.alive()?;
+        passed(&verdict)
+    }
+
+    /// The same for a node on a damaged copy: nothing of it is kept. Gives how many errors there were.
+    pub(crate) async fn judge_copy(&mut self, node: &Node, tolerance: Tolerance) -> Result<u64, Stop> {
+        let outcomes = reader::read(&node.door()?, &node.logins(), &self.oracle, Depth::All).await;
+        let verdict = self.oracle.judge(&outcomes, tolerance);
+        self.figures.errors_told += verdict.counts.unreadable;
+        passed(&verdict)?;
+        Ok(verdict.counts.unreadable)
+    }
+}
+
+fn passed(verdict: &Verdict) -> Result<(), Stop> {
+    if verdict.violations.is_empty() {
+        return Ok(());
+    }
+    Err(Stop::Found(verdict.violations.iter().take(FINDINGS_MAX).cloned().map(Finding::Mail).collect()))
+}
+
+/// What `check` says of a folder.
+#[derive(Debug)]
+pub(crate) enum Checked {
+    Clean,
+    Faults(String),
+    /// The program has no such command.
+    Unknown,
+}
+
+/// Runs `check` on a folder whose node does not run.
+pub(crate) async fn check(program: &Path, data: &Path) -> Result<Checked, ChaosError> {
+    let failed = |source| ChaosError::Program { program: program.display().to_string(), source };
+    let help =
+        tokio::process::Command::new(program).args(["check", "--help"]).output().await.map_err(failed)?;
+    if !help.status.success() {
+        return Ok(Checked::Unknown);
+    }
+    let run = tokio::process::Command::new(program).arg("check").arg("--data").arg(data).output();
+    let output = run.await.map_err(failed)?;
+    if output.status.success() {
+        return Ok(Checked::Clean);
+    }
+    let text = [output.stdout, output.stderr].concat();
+    let from = text.len().saturating_sub(3000);
+    Ok(Checked::Faults(String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned()))
+}
