@@ -157,13 +157,25 @@ impl Framer {
         self.scanned = 0;
         line.truncate(line.len().saturating_sub(1));
         self.draft.begin(&line, self.limits.line);
+        let too_much = self.is_too_much(line.len());
+        let shortened = std::mem::take(&mut self.shortened);
+        if too_much {
+            return Scan::TooMuch;
+        }
         let ended = line.last() == Some(&b'\r');
         if ended {
             line.truncate(line.len().saturating_sub(1));
         }
+        let too_long = shortened || line.len() > self.limits.line;
+        if too_long {
+            // As much of its end is seen as there would be of a line that came in small pieces.
+            let excess = line.len().saturating_sub(LINE_END - 1);
+            line.advance(excess);
+            self.draft.swallow(excess);
+        }
         let fault = if !ended {
             Some(Fault::BareLineFeed)
-        } else if std::mem::take(&mut self.shortened) || line.len() > self.limits.line {
+        } else if too_long {
             Some(Fault::LineTooLong)
         } else {
             memchr::memchr2(b'\r', 0, &line).map(|at| match line.get(at) {
@@ -171,12 +183,21 @@ impl Framer {
                 _ => Fault::BareCarriageReturn,
             })
         };
-        self.shortened = false;
         Scan::Ended(line, fault)
+    }
+
+    /// Whether a line that is too long, of which so much is here, is more than is thrown away.
+    fn is_too_much(&self, held: usize) -> bool {
+        let too_long = self.shortened || held > self.limits.line.saturating_add(1);
+        too_long && self.draft.swallowed.saturating_add(held as u64) > self.limits.swallow
     }
 
     /// Throws away the start of a line that is too long and has not ended.
     fn shorten(&mut self, input: &mut BytesMut) -> Scan {
+        if self.is_too_much(input.len()) {
+            self.draft.begin(input, self.limits.line);
+            return Scan::TooMuch;
+        }
         // One more for the CR of a line that is just short enough.
         if input.len() > self.limits.line.saturating_add(1) {
             self.draft.begin(input, self.limits.line);
@@ -186,8 +207,7 @@ impl Framer {
             self.shortened = true;
             self.draft.swallow(excess);
         }
-        let lost = self.draft.swallowed.saturating_add(input.len() as u64);
-        if self.shortened && lost > self.limits.swallow { Scan::TooMuch } else { Scan::Incomplete }
+        Scan::Incomplete
     }
 
     fn on_line(&mut self, input: &mut BytesMut) -> Option<Framed> {

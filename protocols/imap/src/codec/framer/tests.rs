@@ -129,6 +129,20 @@ fn long_lines_and_commands_are_thrown_away() {
     assert_eq!(show(&all(more.as_bytes())), r#"refused Some("a") CommandTooLong | "b NOOP""#);
 }
 
+/// Found by fuzzing: of a line that is too long, more was seen when it came at once.
+#[test]
+fn too_long_lines_are_judged_the_same_however_they_come() {
+    let digits = format!("a {}{{{}3+}}\r\nabcb NOOP\r\n", "x".repeat(60), "0".repeat(60));
+    let endless = format!("a {}{{3}}\n", "x".repeat(1014));
+    for text in [digits, endless] {
+        let cut = |size| (0..=text.len()).step_by(size).collect::<Vec<_>>();
+        let whole = run(text.as_bytes(), &cut(90), LIMITS);
+        for size in [1, 7, 50] {
+            assert_eq!(run(text.as_bytes(), &cut(size), LIMITS), whole, "{text:?} in pieces of {size}");
+        }
+    }
+}
+
 #[test]
 fn plain_lines_do_not_know_literals() {
     let mut framer = Framer::new(LIMITS);

@@ -24,7 +24,10 @@ pub(super) fn start(core: &mut Core, tag: Tag, reference: &str, pattern: &str) -
     }
     let levels = pattern.ends_with('%');
     let pattern = Pattern::new(reference, pattern, DELIMITER);
-    Next::Ask(Ask::Mailboxes { counts: false, deleted_bytes: false }, Open::Lsub(Listing { tag, pattern, levels }))
+    Next::Ask(
+        Ask::Mailboxes { counts: false, deleted_bytes: false },
+        Open::Lsub(Listing { tag, pattern, levels }),
+    )
 }
 
 impl Listing {

@@ -22,7 +22,10 @@ pub(super) fn start(core: &mut Core, tag: Tag, mailbox: Mailbox, items: Vec<Stat
         core.enable_condstore();
     }
     let deleted_bytes = items.contains(&StatusItem::DeletedStorage);
-    Next::Ask(Ask::Status { name: mailbox.clone(), deleted_bytes }, Open::Status(Reading { tag, mailbox, items }))
+    Next::Ask(
+        Ask::Status { name: mailbox.clone(), deleted_bytes },
+        Open::Status(Reading { tag, mailbox, items }),
+    )
 }
 
 impl Reading {
