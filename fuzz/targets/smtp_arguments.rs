@@ -4,8 +4,8 @@
 use bytes::BytesMut;
 use estafette_fuzz::head;
 use estafette_smtp::codec::{
-    ReplyReader, chunk, forward_path, mail, original_recipient, recipient, reverse_path, split_path, xtext_decode,
-    xtext_encode,
+    ReplyReader, chunk, forward_path, mail, original_recipient, recipient, reverse_path, split_path,
+    xtext_decode, xtext_encode,
 };
 use estafette_smtp::{REPLY_LINES_MAX, Reply};
 use estafette_types::{EnhancedStatus, ForwardPath, ReversePath};

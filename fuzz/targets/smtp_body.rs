@@ -64,7 +64,13 @@ fuzz_target!(|data: &[u8]| {
     let (settings, mut dice, input) = head(data);
     let framing = [Framing::Dots, Framing::Text, Framing::Binary][usize::from(settings % 3)];
     let limits = match settings & 4 {
-        0 => BodyLimits { size: 1 << 20, header: 1 << 16, line: 1 << 16, swallow: 1 << 20, allow_nul: settings & 8 != 0 },
+        0 => BodyLimits {
+            size: 1 << 20,
+            header: 1 << 16,
+            line: 1 << 16,
+            swallow: 1 << 20,
+            allow_nul: settings & 8 != 0,
+        },
         _ => BodyLimits { size: 200, header: 60, line: 30, swallow: 50, allow_nul: false },
     };
     let whole = receive(framing, limits, input, None);

@@ -32,11 +32,8 @@ fn config(settings: u8) -> ClientConfig {
 
 fn mails() -> Vec<Outgoing> {
     let address = |text: &str| Address::parse(text).unwrap();
-    let recipient = |to: &str, notify, original| Recipient {
-        path: ForwardPath::Address(address(to)),
-        notify,
-        original,
-    };
+    let recipient =
+        |to: &str, notify, original| Recipient { path: ForwardPath::Address(address(to)), notify, original };
     let simple = Envelope {
         reverse_path: ReversePath::Address(address("\"a b\"@example.org")),
         recipients: vec![
