@@ -84,6 +84,9 @@ pub(crate) enum Failure {
     /// No such path.
     #[error("there is nothing at this path")]
     NoSuchPath,
+    /// No such item in the queue.
+    #[error("there is no such item in the queue")]
+    NoSuchItem,
     /// The path has no such method.
     #[error("this path does not take this method")]
     NoSuchMethod,
@@ -153,6 +156,7 @@ impl Failure {
             Failure::TooManyFailures => (StatusCode::TOO_MANY_REQUESTS, "too-many-failures"),
             Failure::OtherSite => (StatusCode::FORBIDDEN, "other-site"),
             Failure::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path"),
+            Failure::NoSuchItem => (StatusCode::NOT_FOUND, "unknown-item"),
             Failure::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method"),
             Failure::DiskFull => (StatusCode::SERVICE_UNAVAILABLE, "disk-full"),
             Failure::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not-ready"),

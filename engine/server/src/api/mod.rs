@@ -22,6 +22,7 @@ mod mailboxes;
 mod operators;
 mod passwords;
 mod plans;
+mod queue;
 mod removal;
 mod services;
 mod status;
@@ -140,6 +141,9 @@ fn mail_paths() -> Router<Api> {
         .route("/accounts/{account}/mailboxes", get(mailboxes::list))
         .route("/accounts/{account}/messages", post(import::one))
         .route("/accounts/{account}/messages/batch", post(import::batch))
+        .route("/queue", get(queue::list))
+        .route("/queue/{id}", get(queue::show).delete(queue::cancel))
+        .route("/queue/{id}/retry", post(queue::retry))
         .route("/limits", get(status::limits))
         .route("/status", get(status::status))
 }

@@ -58,6 +58,8 @@ pub(super) async fn status(State(api): State<Api>, caller: Caller) -> Result<Jso
             .collect();
         (directory.counts(), shards)
     };
+    let (queue, store) = (api.queue(), api.engine.store.clone());
+    let queued = tokio::task::spawn_blocking(move || queue.count(&store)).await??;
     let groups: Vec<Value> = api.groups().iter().map(|(name, status)| group(name, status)).collect();
     let folder = api.engine.store.dir().to_owned();
     let disk = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&folder)).await?.ok();
@@ -79,6 +81,9 @@ pub(super) async fn status(State(api): State<Api>, caller: Caller) -> Result<Jso
         "domains": counts.0,
         "accounts": counts.1,
         "aliases": counts.2,
+        "queue": queued.items,
+        "queue_recipients": queued.recipients,
+        "queue_bytes": queued.bytes,
         "groups": groups,
         "shards": shards,
         "disk": disk,

@@ -99,6 +99,9 @@ pub(crate) enum CliError {
     /// Rows of mailboxes cannot be read.
     #[error(transparent)]
     Mailbox(#[from] estafette_mailbox::Error),
+    /// Rows of the queue cannot be read.
+    #[error(transparent)]
+    Delivery(#[from] estafette_delivery::Error),
     /// The check found damage.
     #[error("{count} faults were found")]
     Damaged {

@@ -20,6 +20,7 @@ mod mailbox;
 mod operator;
 mod output;
 mod plan;
+mod queue;
 mod serve;
 mod size;
 mod status;
@@ -75,6 +76,9 @@ enum Command {
     /// Mailboxes of an account
     #[command(subcommand)]
     Mailbox(mailbox::MailboxCommand),
+    /// Mail for other servers that waits
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
     /// Bring mail from elsewhere into an account
     #[command(subcommand)]
     Import(import::ImportCommand),
@@ -147,6 +151,7 @@ async fn talk(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Alias(command) => command.run(context).await,
         Command::Operator(command) => command.run(context).await,
         Command::Mailbox(command) => command.run(context).await,
+        Command::Queue(command) => command.run(context).await,
         Command::Import(command) => command.run(context).await,
         Command::Audit(arguments) => arguments.run(context).await,
         Command::Status => status::run(context).await,
