@@ -23,7 +23,7 @@ pub(crate) enum Finding {
     UnclearRefusal { what: String, log: String },
     #[error("a damaged folder ({what}) was refused once and taken at the second start")]
     RefusedOnce { what: String },
-    #[error("messages were acknowledged after syncs had begun to fail: {count}")]
+    #[error("deliveries or removals were acknowledged after syncs had begun to fail: {count}")]
     AcknowledgedUnsynced { count: u64 },
     #[error("the log says nothing of {of}: {log}")]
     SilentLog { of: &'static str, log: String },

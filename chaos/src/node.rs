@@ -291,6 +291,8 @@ impl Node {
         Ok(Target {
             smtp: self.listener("smtp")?,
             lmtp: self.listener("lmtp")?,
+            pop3: self.listener("pop3")?,
+            logins: self.logins().into(),
             recipients,
             next_id: Arc::clone(next_id),
         })

@@ -39,8 +39,10 @@ pub(crate) struct OfFault {
     pub(crate) skipped: u64,
     pub(crate) why_skipped: Option<&'static str>,
     pub(crate) told: Tally,
-    /// Damaged folders that were refused, or told by errors.
+    /// Damaged folders that were refused, and such that were taken.
     pub(crate) refused_starts: u64,
+    pub(crate) taken_starts: u64,
+    /// Errors in place of damaged messages or mailboxes.
     pub(crate) errors_told: u64,
 }
 
@@ -48,7 +50,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<11} {:>6} {:>9} {:>9} {:>12} {:>8} {:>10} {:>8} {:>8}",
+            "{:<11} {:>6} {:>9} {:>9} {:>12} {:>8} {:>10} {:>7} {:>8} {:>6} {:>8}",
             "fault",
             "rounds",
             "messages",
@@ -56,7 +58,9 @@ impl fmt::Display for Report {
             "unanswered",
             "put off",
             "unfinished",
+            "removed",
             "refused",
+            "taken",
             "errors"
         )?;
         for (fault, of) in &self.faults {
@@ -64,7 +68,7 @@ impl fmt::Display for Report {
             let t = of.told;
             write!(
                 f,
-                "{:<11} {:>6} {:>9} {:>9} {:>12} {:>8} {:>10} {:>8} {:>8}",
+                "{:<11} {:>6} {:>9} {:>9} {:>12} {:>8} {:>10} {:>7} {:>8} {:>6} {:>8}",
                 name.unwrap_or_default(),
                 of.rounds,
                 t.messages,
@@ -72,7 +76,9 @@ impl fmt::Display for Report {
                 t.unanswered,
                 t.put_off + t.refused,
                 t.unfinished,
+                t.erased,
                 of.refused_starts,
+                of.taken_starts,
                 of.errors_told
             )?;
             match of.why_skipped {

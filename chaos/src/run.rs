@@ -144,6 +144,7 @@ impl Run {
         of.rounds += 1;
         of.told += figures.tally;
         of.refused_starts += figures.refused_starts;
+        of.taken_starts += figures.taken_starts;
         of.errors_told += figures.errors_told;
         report.rounds += 1;
         report.told += figures.tally;

@@ -2,9 +2,9 @@
 
 use crate::error::{ChaosError, Stop};
 use crate::finding::Finding;
-use crate::load::{Load, Tally};
+use crate::load::{History, Load, Tally};
 use crate::node::{Node, Plan, Started};
-use crate::oracle::{Counts, Oracle, Sent, Tolerance, Verdict};
+use crate::oracle::{Counts, Oracle, Tolerance, Verdict};
 use crate::random::Random;
 use crate::reader::{self, Depth};
 use std::collections::BTreeMap;
@@ -37,8 +37,9 @@ pub(crate) struct Figures {
     pub(crate) counts: Counts,
     pub(crate) starts: u64,
     pub(crate) longest_start: Duration,
-    /// Damaged folders that were refused.
+    /// Damaged folders that were refused, and such that were taken.
     pub(crate) refused_starts: u64,
+    pub(crate) taken_starts: u64,
     /// Errors in place of damaged messages.
     pub(crate) errors_told: u64,
 }
@@ -123,11 +124,12 @@ impl World {
     }
 
     /// Ends a load and writes down what it was told.
-    pub(crate) async fn end_load(&mut self, load: Load) -> Vec<Sent> {
-        let sent = load.stop().await;
-        self.figures.tally += Tally::of(&sent);
-        self.oracle.record(sent.iter().cloned());
-        sent
+    pub(crate) async fn end_load(&mut self, load: Load) -> History {
+        let history = load.stop().await;
+        self.figures.tally += Tally::of(&history);
+        self.oracle.record(history.sent.iter().cloned());
+        self.oracle.record_erased(history.erased.iter().copied());
+        history
     }
 
     /// Reads everything from the node, and holds it against the history. What was seen is kept.
@@ -183,7 +185,8 @@ pub(crate) async fn check(program: &Path, data: &Path) -> Result<Checked, ChaosE
     let run = tokio::process::Command::new(program).arg("check").arg("--data").arg(data).output();
     let output = run.await.map_err(failed)?;
     if output.status.success() {
-        return Ok(Checked::Clean);
+        // One that says nothing has not looked.
+        return Ok(if output.stdout.is_empty() { Checked::Unknown } else { Checked::Clean });
     }
     let text = [output.stdout, output.stderr].concat();
     let from = text.len().saturating_sub(3000);

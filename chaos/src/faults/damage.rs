@@ -63,6 +63,7 @@ async fn log_trial(world: &mut World, trial: &Path, what: String) -> Result<(), 
     match world.try_start(trial).await? {
         Started::Serving(node) => {
             world.judge_copy(&node, Tolerance::None).await?;
+            world.figures.taken_starts += 1;
             node.kill();
             Ok(())
         }
@@ -111,6 +112,7 @@ async fn file_trial(world: &mut World, trial: &Path, what: String) -> Result<(),
     let unreadable = match world.try_start(trial).await? {
         Started::Serving(node) => {
             let unreadable = world.judge_copy(&node, Tolerance::Errors).await?;
+            world.figures.taken_starts += 1;
             node.kill();
             unreadable
         }

@@ -3,9 +3,8 @@
 use crate::error::{ChaosError, Stop};
 use crate::finding::Finding;
 use crate::folder;
-use crate::load::{Load, Tally, codes_after_mark};
+use crate::load::{History, Load, Tally, codes_after_mark};
 use crate::node::Node;
-use crate::oracle::Sent;
 use crate::reader::Depth;
 use crate::world::{Settings, World};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
@@ -19,6 +18,8 @@ const DISK: &std::ffi::CStr = c"size=640m";
 const MIN_FREE_BYTES: u64 = 96 * 1024 * 1024;
 /// What the filler leaves when the disk becomes nearly full.
 const LEFT_BYTES: u64 = 72 * 1024 * 1024;
+/// Less than this is not worth filling.
+const FILL_BYTES_MIN: u64 = 4096;
 /// For the node to notice, in either direction.
 const NOTICE: Duration = Duration::from_secs(3);
 /// For service to come back.
@@ -45,11 +46,21 @@ impl Disk {
         self.0.join("filler")
     }
 
-    /// Leaves so many bytes free.
+    /// Leaves so many bytes free. The node writes at the same time, so room may go while it is asked for.
     fn fill(&self, left: u64) -> Result<(), ChaosError> {
-        let bytes = self.free()?.saturating_sub(left);
         let file = File::create(self.filler()).map_err(ChaosError::file(&self.filler()))?;
-        fallocate(&file, FallocateFlags::empty(), 0, bytes).map_err(ChaosError::system("fallocate"))
+        let mut filled = 0;
+        loop {
+            let bytes = self.free()?.saturating_sub(left);
+            if bytes < FILL_BYTES_MIN {
+                return Ok(());
+            }
+            match fallocate(&file, FallocateFlags::empty(), filled, bytes) {
+                Ok(()) => filled += bytes,
+                Err(rustix::io::Errno::NOSPC) => {}
+                Err(error) => return Err(ChaosError::system("fallocate")(error)),
+            }
+        }
     }
 
     fn relieve(&self) -> Result<(), ChaosError> {
@@ -139,7 +150,7 @@ async fn service(world: &mut World, node: &Node, after: &'static str) -> Result<
 }
 
 /// Delivers until a message is taken, or so long.
-async fn until_taken(world: &mut World, load: Load, wait: Duration) -> (Vec<Sent>, bool) {
+async fn until_taken(world: &mut World, load: Load, wait: Duration) -> (History, bool) {
     let end = tokio::time::Instant::now() + wait;
     while load.acknowledged() == 0 && tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(20)).await;

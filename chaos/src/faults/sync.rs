@@ -65,9 +65,11 @@ async fn failing(world: &mut World, node: &mut Node, trigger: &Path) -> Result<(
     std::fs::write(trigger, b"").map_err(ChaosError::file(trigger))?;
     load.mark();
     tokio::time::sleep(FAILING).await;
-    let sent = world.end_load(load).await;
-    let told = sent.iter().filter(|sent| sent.after_mark).flat_map(|sent| &sent.told);
-    let count = told.filter(|(_, told)| told.must_be_there()).count() as u64;
+    let history = world.end_load(load).await;
+    let told = history.sent.iter().filter(|sent| sent.after_mark).flat_map(|sent| &sent.told);
+    let taken = told.filter(|(_, told)| told.must_be_there()).count();
+    let removed = history.erased.iter().filter(|erased| erased.after_mark && erased.sure).count();
+    let count = (taken + removed) as u64;
     if count > 0 {
         return Err(Finding::AcknowledgedUnsynced { count }.into());
     }

@@ -1,16 +1,19 @@
 //! A load of deliveries that writes down what it was told for each recipient.
 
+mod eraser;
 mod session;
 
 pub(crate) use session::Protocol;
 
-use crate::oracle::{Sent, Told};
+use crate::oracle::{Erased, Sent, Told};
 use crate::random::Random;
+use crate::reader::Login;
+use eraser::Eraser;
 use session::Session;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// What sessions share.
 #[derive(Debug, Default)]
@@ -20,11 +23,24 @@ pub(crate) struct Shared {
     acknowledged: AtomicU64,
 }
 
+impl Shared {
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    fn marked(&self) -> bool {
+        self.mark.load(Ordering::SeqCst)
+    }
+}
+
 /// Where to deliver, and to whom.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) smtp: String,
     pub(crate) lmtp: String,
+    /// Where messages are removed, and by whom.
+    pub(crate) pop3: String,
+    pub(crate) logins: Arc<[Login]>,
     /// Addresses of the accounts.
     pub(crate) recipients: Arc<[String]>,
     /// The number of the next message.
@@ -35,10 +51,18 @@ pub(crate) struct Target {
 pub(crate) struct Load {
     shared: Arc<Shared>,
     sessions: JoinSet<Vec<Sent>>,
+    eraser: JoinHandle<Vec<Erased>>,
+}
+
+/// What clients did and were told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) erased: Vec<Erased>,
 }
 
 impl Load {
-    /// Starts so many sessions, half of each protocol.
+    /// Starts so many sessions, half of each protocol, and one that removes messages.
     pub(crate) fn start(target: &Target, sessions: usize, random: &mut Random) -> Load {
         let shared = Arc::new(Shared::default());
         let mut set = JoinSet::new();
@@ -47,7 +71,8 @@ impl Load {
             let session = Session::new(protocol, target.clone(), Arc::clone(&shared), random.fork());
             set.spawn(session.run());
         }
-        Load { shared, sessions: set }
+        let eraser = Eraser::new(target.clone(), Arc::clone(&shared), random.fork());
+        Load { shared, sessions: set, eraser: tokio::spawn(eraser.run()) }
     }
 
     /// Messages whose transactions begin from now on are marked.
@@ -60,14 +85,14 @@ impl Load {
         self.shared.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Lets each session finish what it is at; gives all that was sent.
-    pub(crate) async fn stop(mut self) -> Vec<Sent> {
+    /// Lets each session finish what it is at; gives all that was done.
+    pub(crate) async fn stop(mut self) -> History {
         self.shared.stop.store(true, Ordering::SeqCst);
         let mut sent = Vec::new();
         while let Some(done) = self.sessions.join_next().await {
             sent.extend(done.unwrap_or_default());
         }
-        sent
+        History { sent, erased: self.eraser.await.unwrap_or_default() }
     }
 }
 
@@ -80,12 +105,15 @@ pub(crate) struct Tally {
     pub(crate) unanswered: u64,
     pub(crate) refused: u64,
     pub(crate) unfinished: u64,
+    /// Removed by clients, those without an answer included.
+    pub(crate) erased: u64,
 }
 
 impl Tally {
-    pub(crate) fn of(sent: &[Sent]) -> Tally {
-        let mut tally = Tally { messages: sent.len() as u64, ..Tally::default() };
-        for (_, told) in sent.iter().flat_map(|sent| &sent.told) {
+    pub(crate) fn of(history: &History) -> Tally {
+        let (messages, erased) = (history.sent.len() as u64, history.erased.len() as u64);
+        let mut tally = Tally { messages, erased, ..Tally::default() };
+        for (_, told) in history.sent.iter().flat_map(|sent| &sent.told) {
             match told {
                 Told::Acknowledged => tally.acknowledged += 1,
                 Told::PutOff(_) => tally.put_off += 1,
@@ -106,13 +134,14 @@ impl std::ops::AddAssign for Tally {
         self.unanswered += other.unanswered;
         self.refused += other.refused;
         self.unfinished += other.unfinished;
+        self.erased += other.erased;
     }
 }
 
 /// How often each code was answered to marked messages; 0 for no answer, 250 for acknowledged.
-pub(crate) fn codes_after_mark(sent: &[Sent]) -> BTreeMap<u16, u64> {
+pub(crate) fn codes_after_mark(history: &History) -> BTreeMap<u16, u64> {
     let mut codes = BTreeMap::new();
-    for (_, told) in sent.iter().filter(|sent| sent.after_mark).flat_map(|sent| &sent.told) {
+    for (_, told) in history.sent.iter().filter(|sent| sent.after_mark).flat_map(|sent| &sent.told) {
         let code = match told {
             Told::Acknowledged => 250,
             Told::PutOff(code) | Told::Refused(code) => *code,

@@ -43,9 +43,9 @@ impl Session {
 
     /// Delivers until it is stopped; new connections replace those that break.
     pub(super) async fn run(mut self) -> Vec<Sent> {
-        while !self.stopped() {
+        while !self.shared.stopped() {
             if let Ok(mut connection) = self.connect().await {
-                while !self.stopped() {
+                while !self.shared.stopped() {
                     if self.message(&mut connection).await.is_err() {
                         break;
                     }
@@ -54,10 +54,6 @@ impl Session {
             tokio::time::sleep(PAUSE).await;
         }
         self.history
-    }
-
-    fn stopped(&self) -> bool {
-        self.shared.stop.load(Ordering::SeqCst)
     }
 
     async fn connect(&self) -> io::Result<Connection> {
@@ -77,7 +73,7 @@ impl Session {
         let id = MessageId(self.target.next_id.fetch_add(1, Ordering::Relaxed));
         let bytes = message::size(&mut self.random);
         let text = message::make(id, bytes, &mut self.random);
-        let after_mark = self.shared.mark.load(Ordering::SeqCst);
+        let after_mark = self.shared.marked();
         let told = self.recipients().into_iter().map(|account| (account, Told::Unfinished)).collect();
         let mut sent = Sent { id, digest: Digest::of(&text), after_mark, told };
         let result = self.transaction(connection, &text, &mut sent.told).await;

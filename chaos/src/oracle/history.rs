@@ -39,3 +39,15 @@ pub(crate) struct Sent {
     pub(crate) after_mark: bool,
     pub(crate) told: Vec<(Account, Told)>,
 }
+
+/// A message that a client removed from a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Erased {
+    pub(crate) account: Account,
+    pub(crate) uid: u32,
+    pub(crate) id: MessageId,
+    /// True if the client was told that it is gone; false without an answer.
+    pub(crate) sure: bool,
+    /// As with [`Sent`].
+    pub(crate) after_mark: bool,
+}

@@ -33,6 +33,8 @@ pub(crate) struct Counts {
     pub(crate) unsure_there: u64,
     /// Without an answer or put off, and not there.
     pub(crate) unsure_absent: u64,
+    /// Removed by clients, or perhaps so.
+    pub(crate) erased: u64,
     /// Errors in place of messages, mailboxes that gave an error included.
     pub(crate) unreadable: u64,
 }
@@ -42,6 +44,7 @@ impl AddAssign for Counts {
         self.acknowledged += other.acknowledged;
         self.unsure_there += other.unsure_there;
         self.unsure_absent += other.unsure_absent;
+        self.erased += other.erased;
         self.unreadable += other.unreadable;
     }
 }
@@ -128,7 +131,8 @@ impl Bench<'_> {
             if let Some(uid_next) = reading.uid_next.filter(|next| uid >= next) {
                 self.breach(Violation::UidNotBelowNext { account, uid: *uid, uid_next });
             }
-            if *uid < self.known.uid_next && !self.known.uids.contains_key(uid) {
+            let known = self.known.uids.contains_key(uid) || self.known.erased.contains_key(uid);
+            if *uid < self.known.uid_next && !known {
                 self.breach(Violation::UidBelowNext { account, uid: *uid, uid_next: self.known.uid_next });
             }
         }
@@ -137,7 +141,11 @@ impl Bench<'_> {
     /// Which message it is; says so when it is not as it should be.
     fn identify(&mut self, found: &Found) -> Option<MessageId> {
         let (account, uid) = (self.account, found.uid);
-        let before = self.known.uids.get(&uid).copied();
+        let erased = self.known.erased.get(&uid).copied();
+        let before = self.known.uids.get(&uid).copied().or(erased.map(|(id, _)| id));
+        if let Some((id, true)) = erased {
+            self.breach(Violation::Returned { account, id, uid });
+        }
         match found.content {
             Content::Ours(id, digest) => {
                 match self.oracle.sent.get(&id) {
@@ -173,7 +181,8 @@ impl Bench<'_> {
     fn vanished(&mut self, reading: &Reading) {
         let listed: std::collections::BTreeSet<u32> = reading.found.iter().map(|found| found.uid).collect();
         let gone: Vec<(u32, MessageId)> = self.known.uids.iter().map(|(uid, id)| (*uid, *id)).collect();
-        for (uid, id) in gone.into_iter().filter(|(uid, _)| !listed.contains(uid)) {
+        let excused = |uid: &u32| listed.contains(uid) || self.known.erased.contains_key(uid);
+        for (uid, id) in gone.into_iter().filter(|(uid, _)| !excused(uid)).collect::<Vec<_>>() {
             self.breach(Violation::Vanished { account: self.account, id, uid });
         }
     }
@@ -194,9 +203,12 @@ impl Bench<'_> {
                 _ => {}
             }
         }
+        let erased: BTreeMap<MessageId, bool> = self.known.erased.values().copied().collect();
         for (&id, told) in self.told {
             let there = times.contains_key(&id);
-            if told.must_be_there() {
+            if erased.contains_key(&id) {
+                self.verdict.counts.erased += 1;
+            } else if told.must_be_there() {
                 self.verdict.counts.acknowledged += 1;
                 if !there && unidentified > 0 {
                     unidentified -= 1;

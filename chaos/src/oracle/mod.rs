@@ -3,7 +3,7 @@
 //! - An acknowledged message is there exactly once for each recipient, to the bit.
 //! - One without an answer, or put off, is there once or not at all, and never in part.
 //! - One that was refused, or never wholly sent, is not there.
-//! - What was seen once stays. A UID is never given to a second message; UIDVALIDITY is stable; UIDNEXT
+//! - What was seen once stays until it is removed, and what was removed does not come back. A UID is never given to a second message; UIDVALIDITY is stable; UIDNEXT
 //!   does not fall, and new messages get UIDs that are not below it.
 
 mod history;
@@ -12,12 +12,12 @@ mod judge;
 mod tests;
 mod violation;
 
-pub(crate) use history::{Account, Sent, Told};
+pub(crate) use history::{Account, Erased, Sent, Told};
 pub(crate) use judge::{Counts, Tolerance, Verdict};
 pub(crate) use violation::Violation;
 
 use crate::message::{Digest, MessageId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is in one mailbox, as a reader saw it.
 #[derive(Clone, Debug)]
@@ -74,6 +74,8 @@ pub(crate) struct Mailbox {
     uid_validity: Option<u32>,
     uid_next: u32,
     uids: BTreeMap<u32, MessageId>,
+    /// Removed, by UID; true if the client was told so.
+    erased: BTreeMap<u32, (MessageId, bool)>,
 }
 
 impl Oracle {
@@ -84,6 +86,15 @@ impl Oracle {
             for (account, told) in sent.told {
                 self.told.entry(account).or_default().insert(sent.id, told);
             }
+        }
+    }
+
+    /// Takes in what clients removed.
+    pub(crate) fn record_erased(&mut self, erased: impl IntoIterator<Item = Erased>) {
+        for Erased { account, uid, id, sure, .. } in erased {
+            let of_uid = &mut self.mailboxes.entry(account).or_default().erased;
+            let known = of_uid.get(&uid).is_some_and(|(_, sure)| *sure);
+            of_uid.insert(uid, (id, sure || known));
         }
     }
 
@@ -105,6 +116,18 @@ impl Oracle {
                     mailbox.uids.insert(found.uid, id);
                 }
             }
+            mailbox.settle(&reading.found.iter().map(|found| found.uid).collect());
+        }
+    }
+}
+
+impl Mailbox {
+    /// A removal without an answer took place or did not; a reading tells, and so it stays.
+    fn settle(&mut self, listed: &BTreeSet<u32>) {
+        self.erased.retain(|uid, (_, sure)| *sure || !listed.contains(uid));
+        for (uid, (_, sure)) in &mut self.erased {
+            *sure = true;
+            self.uids.remove(uid);
         }
     }
 }

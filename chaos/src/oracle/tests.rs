@@ -52,7 +52,10 @@ fn good_histories() {
     assert_eq!(violations(&oracle, read(0, 2, vec![ours(1, 1)])), []);
     assert_eq!(violations(&oracle, read(0, 9, vec![ours(3, 2), ours(7, 1), ours(8, 5)])), []);
     let counts = oracle.judge(&[read(0, 3, vec![ours(1, 1), ours(2, 2)])], Tolerance::None).counts;
-    assert_eq!(counts, judge::Counts { acknowledged: 1, unsure_there: 1, unsure_absent: 1, unreadable: 0 });
+    assert_eq!(
+        counts,
+        judge::Counts { acknowledged: 1, unsure_there: 1, unsure_absent: 1, ..judge::Counts::default() }
+    );
     let listed = Found { uid: 5, content: Content::Listed };
     assert_eq!(violations(&seen(), read(0, 7, vec![listed, ours(6, 2)])), []);
 }
@@ -192,4 +195,45 @@ fn errors_count_only_where_files_are_whole() {
     fresh.record([sent(6, &[(0, Told::Acknowledged)])]);
     let verdict = fresh.judge(&[read(0, 9, vec![unreadable(1)])], Tolerance::Errors);
     assert_eq!(verdict.violations, [Violation::Lost { account: 0, id: MessageId(6) }]);
+}
+
+fn erased(uid: u32, id: u64, sure: bool) -> [Erased; 1] {
+    [Erased { account: 0, uid, id: MessageId(id), sure, after_mark: false }]
+}
+
+#[test]
+fn what_was_removed_stays_away() {
+    let mut oracle = seen();
+    oracle.record_erased(erased(5, 1, true));
+    assert_eq!(violations(&oracle, read(0, 6, vec![])), []);
+    assert_eq!(
+        violations(&oracle, read(0, 6, vec![ours(5, 1)])),
+        [Violation::Returned { account: 0, id: MessageId(1), uid: 5 }]
+    );
+    // Nor may its UID go to another, or UIDNEXT fall.
+    assert_eq!(violations(&oracle, read(0, 6, vec![ours(5, 2)])).len(), 2);
+    assert_eq!(
+        violations(&oracle, read(0, 5, vec![])),
+        [Violation::UidNextFell { account: 0, before: 6, now: 5 }]
+    );
+    // One that was never read before it was removed.
+    oracle.record_erased(erased(6, 2, true));
+    assert_eq!(violations(&oracle, read(0, 7, vec![])), []);
+}
+
+#[test]
+fn a_removal_without_an_answer_is_settled_by_the_first_reading() {
+    let mut oracle = seen();
+    oracle.record_erased(erased(5, 1, false));
+    let (there, gone) = (read(0, 6, vec![ours(5, 1)]), read(0, 6, vec![]));
+    assert_eq!(violations(&oracle, there.clone()), []);
+    assert_eq!(violations(&oracle, gone.clone()), []);
+    let mut after = oracle.clone();
+    after.absorb(std::slice::from_ref(&there));
+    assert_eq!(violations(&after, there.clone()), []);
+    assert_eq!(violations(&after, gone.clone()).len(), 2);
+    let mut after = oracle;
+    after.absorb(std::slice::from_ref(&gone));
+    assert_eq!(violations(&after, gone), []);
+    assert_eq!(violations(&after, there).len(), 1);
 }

@@ -22,6 +22,8 @@ pub(crate) enum Violation {
     Unwanted { account: Account, id: MessageId },
     #[error("message {id} (UID {uid}) of account {account} was seen before and is gone")]
     Vanished { account: Account, id: MessageId, uid: u32 },
+    #[error("message {id} (UID {uid}) was removed from account {account} and is there again")]
+    Returned { account: Account, id: MessageId, uid: u32 },
     #[error("UID {uid} of account {account} was given to message {before} and now to {now}")]
     UidReused { account: Account, uid: u32, before: MessageId, now: MessageId },
     #[error("UID {uid} of account {account} is new, but UIDNEXT was {uid_next} before")]

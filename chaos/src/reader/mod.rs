@@ -3,6 +3,8 @@
 mod imap;
 mod pop3;
 
+pub(crate) use pop3::Pop3;
+
 use crate::message;
 use crate::oracle::{Account, Content, Oracle, Outcome, Reading};
 use std::io;
