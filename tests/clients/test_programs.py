@@ -57,7 +57,9 @@ def test_swaks_is_told_of_bad_recipients_and_passwords(server, account):
 @needs("curl")
 def test_curl_sends_and_reads(server, account, tmp_path):
     text = tmp_path / "message"
-    text.write_bytes(TEXT.replace(b"\n", b"\r\n"))
+    # With all that a submission server would add.
+    whole = b"Date: Sat, 21 Nov 2026 12:00:00 +0000\nMessage-ID: <1@elsewhere.test>\n" + TEXT
+    text.write_bytes(whole.replace(b"\n", b"\r\n"))
     user = ["--user", f"{account['username']}:{account['password']}", "--cacert", server.ca, "--silent", "--show-error"]
     sender = ["--mail-from", account["address"], "--mail-rcpt", account["address"], "--upload-file", text]
     run("curl", f"smtp://{server_at(server.address('submission'))}", "--ssl-reqd", *user, *sender)
