@@ -2,7 +2,7 @@
 
 use crate::error::BenchError;
 use crate::load::{Idle, Imap, ImapProfile, Ingest, LoadResult, Pop3, Protocol};
-use crate::process::{self, Usage};
+use crate::process::Meter;
 use crate::report::{self, Measurement};
 use crate::servers::{Dovecot, Estafette, Postfix, Server};
 use clap::Args;
@@ -131,13 +131,7 @@ impl Compare {
         server: &dyn Server,
         work: &Work,
     ) -> Result<Option<report::Measured>, BenchError> {
-        let usage = || {
-            server.pids().into_iter().map(process::usage).fold(Usage::default(), |sum, one| Usage {
-                cpu_seconds: sum.cpu_seconds + one.cpu_seconds,
-                written_bytes: sum.written_bytes + one.written_bytes,
-            })
-        };
-        let before = usage();
+        let meter = Meter { pids: server.pids() };
         let began = Instant::now();
         let (recipients, logins) = (server.recipients(), server.logins());
         let result: LoadResult = match work {
@@ -147,14 +141,24 @@ impl Compare {
                 let share = if *sessions == 1 || *size > 4_096 { 4 } else { 1 };
                 let messages = self.messages / share;
                 let (protocol, sessions, size) = (*protocol, *sessions, *size);
-                let load =
-                    Ingest { protocol, address, recipients, recipients_each: 1, sessions, messages, size };
+                let load = Ingest {
+                    protocol,
+                    address,
+                    recipients,
+                    recipients_each: 1,
+                    sessions,
+                    messages,
+                    size,
+                    meter: meter.clone(),
+                };
+                let before = meter.read();
                 let mut result = load.run().await?;
                 server.settled()?;
                 if server.smtp().is_some() && server.lmtp().is_none() {
                     // What waits in a queue is not delivered yet: the clock runs until it is.
                     result.seconds = began.elapsed().as_secs_f64();
                     result.per_second = result.operations as f64 / result.seconds;
+                    result.used = meter.read().since(before);
                 }
                 result
             }
@@ -173,7 +177,7 @@ impl Compare {
             }
             Work::Pop3 => {
                 let Some(address) = server.pop3() else { return Ok(None) };
-                Pop3 { address, logins, sessions: 10, messages: self.messages }.run().await?
+                Pop3 { address, logins, sessions: 10, messages: self.messages, meter }.run().await?
             }
             Work::Idle => {
                 let (Some(address), Some(pid)) = (server.imap(), server.pids().first().copied()) else {
@@ -183,7 +187,7 @@ impl Compare {
                 return Ok(Some(report::Measured::Memory { session_kib: idle.session_kib }));
             }
         };
-        let used = usage().since(before);
+        let used = result.used;
         let each = |total: f64| total / (result.operations.max(1) as f64);
         Ok(Some(report::Measured::Work {
             per_second: result.per_second,

@@ -26,6 +26,24 @@ impl Usage {
     }
 }
 
+/// Reads what servers use while a load runs, without what its preparation cost them.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Meter {
+    /// The first processes of the server; their children count too.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) pids: Vec<u32>,
+}
+
+impl Meter {
+    /// What they have used up to now.
+    pub(crate) fn read(&self) -> Usage {
+        self.pids.iter().copied().map(usage).fold(Usage::default(), |sum, one| Usage {
+            cpu_seconds: sum.cpu_seconds + one.cpu_seconds,
+            written_bytes: sum.written_bytes + one.written_bytes,
+        })
+    }
+}
+
 /// A process and all below it that live.
 fn tree(pid: u32) -> Vec<u32> {
     let mut found = vec![pid];
@@ -51,7 +69,7 @@ fn stat(pid: u32) -> Option<Vec<String>> {
 }
 
 /// Reads what a process and those below it have used.
-pub(crate) fn usage(pid: u32) -> Usage {
+fn usage(pid: u32) -> Usage {
     let mut total = Usage::default();
     for pid in tree(pid) {
         let fields = stat(pid).unwrap_or_default();

@@ -5,6 +5,7 @@ use super::imap::{login, select};
 use super::ingest::{Ingest, Protocol};
 use crate::error::BenchError;
 use crate::message::Messages;
+use crate::process::Meter;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,7 @@ impl Curve {
             sessions,
             messages,
             size: self.size,
+            meter: Meter::default(),
         }
     }
 

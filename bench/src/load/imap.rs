@@ -4,6 +4,7 @@ use super::LoadResult;
 use super::connection::Connection;
 use crate::error::BenchError;
 use crate::message::Messages;
+use crate::process::Meter;
 use clap::{Args, ValueEnum};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -46,6 +47,9 @@ pub(crate) struct Imap {
     /// Bytes of each message that is added.
     #[arg(long, default_value_t = 4_096)]
     pub size: usize,
+    /// The server\'s processes.
+    #[command(flatten)]
+    pub(crate) meter: Meter,
 }
 
 impl Imap {
@@ -61,6 +65,7 @@ impl Imap {
             let exists = select(&mut connection).await?;
             ready.push((worker, connection, exists));
         }
+        let before = self.meter.read();
         let began = Instant::now();
         let mut tasks = JoinSet::new();
         for (worker, connection, exists) in ready {
@@ -71,7 +76,7 @@ impl Imap {
         while let Some(done) = tasks.join_next().await {
             latencies.extend(done??);
         }
-        Ok(LoadResult::of(latencies, began.elapsed()))
+        Ok(LoadResult::of(latencies, began.elapsed(), self.meter.read().since(before)))
     }
 
     async fn session(

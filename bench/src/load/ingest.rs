@@ -4,6 +4,7 @@ use super::LoadResult;
 use super::connection::Connection;
 use crate::error::BenchError;
 use crate::message::Messages;
+use crate::process::Meter;
 use clap::{Args, ValueEnum};
 use std::time::Instant;
 use tokio::task::JoinSet;
@@ -41,6 +42,9 @@ pub(crate) struct Ingest {
     /// Bytes of each message.
     #[arg(long, default_value_t = 4_096)]
     pub size: usize,
+    /// The server\'s processes.
+    #[command(flatten)]
+    pub(crate) meter: Meter,
 }
 
 impl Ingest {
@@ -50,6 +54,7 @@ impl Ingest {
         for worker in 0..self.sessions.max(1) {
             sessions.push((worker, self.open().await?));
         }
+        let before = self.meter.read();
         let began = Instant::now();
         let mut tasks = JoinSet::new();
         let each = self.messages / self.sessions.max(1);
@@ -61,7 +66,7 @@ impl Ingest {
         while let Some(done) = tasks.join_next().await {
             latencies.extend(done??);
         }
-        Ok(LoadResult::of(latencies, began.elapsed()))
+        Ok(LoadResult::of(latencies, began.elapsed(), self.meter.read().since(before)))
     }
 
     async fn open(&self) -> Result<Connection, BenchError> {

@@ -13,6 +13,7 @@ pub(crate) use imap::{Imap, ImapProfile};
 pub(crate) use ingest::{Ingest, Protocol};
 pub(crate) use pop3::Pop3;
 
+use crate::process::Usage;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub(crate) struct LoadResult {
 }
 
 impl LoadResult {
-    fn of(mut latencies: Vec<Duration>, total: Duration) -> LoadResult {
+    fn of(mut latencies: Vec<Duration>, total: Duration, used: Usage) -> LoadResult {
         latencies.sort_unstable();
         let at = |share: f64| {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of a share")]
@@ -45,6 +46,7 @@ impl LoadResult {
             per_second: latencies.len() as f64 / total.as_secs_f64().max(1e-9),
             p50_ms: at(0.5),
             p99_ms: at(0.99),
+            used,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::LoadResult;
 use super::connection::Connection;
 use crate::error::BenchError;
+use crate::process::Meter;
 use clap::Args;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -22,6 +23,9 @@ pub(crate) struct Pop3 {
     /// Retrievals in all.
     #[arg(long, default_value_t = 10_000)]
     pub messages: usize,
+    /// The server\'s processes.
+    #[command(flatten)]
+    pub(crate) meter: Meter,
 }
 
 impl Pop3 {
@@ -32,6 +36,7 @@ impl Pop3 {
             sessions.push(self.open(worker).await?);
         }
         let each = (self.messages / self.sessions.max(1)).max(1);
+        let before = self.meter.read();
         let began = Instant::now();
         let mut tasks = JoinSet::new();
         for (connection, count) in sessions {
@@ -41,7 +46,7 @@ impl Pop3 {
         while let Some(done) = tasks.join_next().await {
             latencies.extend(done??);
         }
-        Ok(LoadResult::of(latencies, began.elapsed()))
+        Ok(LoadResult::of(latencies, began.elapsed(), self.meter.read().since(before)))
     }
 
     async fn open(&self, worker: usize) -> Result<(Connection, u64), BenchError> {
