@@ -171,6 +171,7 @@ impl Compare {
                     sessions: 10,
                     commands: self.messages,
                     size: 4_096,
+                    meter,
                 }
                 .run()
                 .await?

@@ -30,6 +30,8 @@ pub(crate) struct LoadResult {
     pub p50_ms: f64,
     /// Likewise: 99 of 100 took less.
     pub p99_ms: f64,
+    /// What the server used meanwhile, when its processes were named.
+    pub(crate) used: Usage,
 }
 
 impl LoadResult {
