@@ -13,11 +13,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The disk, and the room that the node has to keep free on it.
-const DISK: &std::ffi::CStr = c"size=640m";
-const MIN_FREE_BYTES: u64 = 96 * 1024 * 1024;
+/// The disk, and the room that the node has to keep free on it (its default).
+const DISK: &std::ffi::CStr = c"size=512m";
+const MIN_FREE_BYTES: u64 = 256 * 1024 * 1024;
 /// What the filler leaves when the disk becomes nearly full.
-const LEFT_BYTES: u64 = 72 * 1024 * 1024;
+const LEFT_BYTES: u64 = 200 * 1024 * 1024;
 /// Less than this is not worth filling.
 const FILL_BYTES_MIN: u64 = 4096;
 /// For the node to notice, in either direction.

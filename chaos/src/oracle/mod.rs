@@ -122,10 +122,10 @@ impl Oracle {
 }
 
 impl Mailbox {
-    /// A removal without an answer took place or did not; a reading tells, and so it stays.
+    /// A removal without an answer has taken place once a reading does not find the message. The opposite
+    /// cannot be known: what a failed sync has left behind may still take effect at the next start.
     fn settle(&mut self, listed: &BTreeSet<u32>) {
-        self.erased.retain(|uid, (_, sure)| *sure || !listed.contains(uid));
-        for (uid, (_, sure)) in &mut self.erased {
+        for (uid, (_, sure)) in self.erased.iter_mut().filter(|(uid, _)| !listed.contains(uid)) {
             *sure = true;
             self.uids.remove(uid);
         }
