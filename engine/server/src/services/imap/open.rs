@@ -40,6 +40,11 @@ impl Listener for Bell {
 }
 
 impl Opened {
+    #[cfg(test)]
+    pub(super) fn mailbox(&self) -> estafette_types::MailboxId {
+        self.at.mailbox
+    }
+
     /// True when it was selected by the name of INBOX.
     pub(super) fn is_inbox(&self) -> bool {
         self.is_inbox

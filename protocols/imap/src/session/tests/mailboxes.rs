@@ -208,3 +208,15 @@ fn copy_and_move() {
     assert_eq!(world.borrow_mut().deliver("INBOX", b"5"), uid(5));
     assert_eq!(client.run("a NOOP"), "* 1 EXISTS\r\na OK NOOP completed\r\n");
 }
+
+#[test]
+fn the_selected_mailbox_keeps_its_name_up_to_date() {
+    let world = world(&[b"1\r\n"]);
+    world.borrow_mut().deliver("a/b", b"2\r\n");
+    let mut client = Client::selected(&world, "a/b");
+    client.run("a RENAME a c");
+    client.run("b RENAME a/b c/b");
+    assert!(client.run("c NOOP").starts_with("c OK"));
+    assert_eq!(client.run("d DELETE c/b"), "d OK DELETE completed\r\n");
+    assert!(client.run("e CLOSE").starts_with("e BAD No mailbox selected"));
+}

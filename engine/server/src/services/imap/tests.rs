@@ -1,1 +1,0 @@
-//! Questions put to the service over a real store.

@@ -1,0 +1,154 @@
+//! Messages read, changed, copied and removed.
+
+use super::*;
+use estafette_imap::codec::date::DateTime;
+use estafette_imap::codec::flag::{Flag, Keyword};
+use estafette_mailbox::WORK_MAX;
+
+const WORK: u32 = WORK_MAX as u32;
+const BODY: Want = Want { structure: false, body: true, changed_since: None };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_comes_back_as_it_went_in() {
+    let world = World::new().await;
+    let mut client = world.session();
+    let text = "Subject: one\r\nFrom: a@example.org\r\n\r\nbody\r\n";
+    let date = Some(DateTime { unix_seconds: 1_000_000_000, zone_minutes: 120 });
+    let flags = Flags::from_list([Flag::Flagged, Flag::Keyword(Keyword::new("$Label1").unwrap())]);
+    let body: Vec<Bytes> = text.as_bytes().chunks(7).map(Bytes::copy_from_slice).collect();
+    let ask = Ask::Append { name: mailbox("inbox"), flags: flags.clone(), date, body };
+    assert!(matches!(client.ask(ask).await, Answer::Appended { uid, .. } if uid.value() == 1));
+    let selected = client.select("INBOX").await;
+    assert_eq!((selected.uids.len(), selected.first_unseen), (1, Some(uid(1))));
+    assert_eq!(selected.keywords, [Keyword::new("$Label1").unwrap()]);
+    assert!(selected.keywords_grow && !selected.read_only);
+    let want = Want { structure: true, ..BODY };
+    let (messages, through) = client.fetch(set(&[1, 5]), want, 1 << 20).await;
+    let [message] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(through, uid(5));
+    assert_eq!(message.flags, flags);
+    assert_eq!(message.internal_date, DateTime::utc(1_000_000_000));
+    assert_eq!(message.body.as_ref().unwrap().concat(), text.as_bytes());
+    let envelope = message.structure.as_ref().unwrap().envelope().unwrap();
+    assert_eq!(envelope.subject.as_deref(), Some(&b"one"[..]));
+    let id = client.id();
+    let ask = Ask::Read { mailbox: id, ranges: vec![(uid(1), 9..12), (uid(1), 0..7)] };
+    let Answer::Read(parts) = client.ask(ask).await else { panic!() };
+    assert_eq!(parts.iter().map(|part| part.concat()).collect::<Vec<_>>(), [&b"one"[..], b"Subject"]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_handed_out_at_once_is_bounded() {
+    let world = World::new().await;
+    let mut client = world.session();
+    for size in [10, 10, 1000, 10] {
+        client.append("INBOX", seen(), &"x".repeat(size)).await;
+    }
+    client.select("INBOX").await;
+    let bodies = |messages: &[Message]| -> Vec<Option<usize>> {
+        messages.iter().map(|m| m.body.as_ref().map(|body| body.concat().len())).collect()
+    };
+    let (messages, through) = client.fetch(range(1, 9), BODY, 15).await;
+    assert_eq!((bodies(&messages), through), (vec![Some(10)], uid(1)));
+    // One that is larger by itself is left to be read in pieces.
+    let (messages, through) = client.fetch(range(2, 9), BODY, 15).await;
+    assert_eq!((bodies(&messages), through), (vec![Some(10), None], uid(3)));
+    let (messages, through) = client.fetch(range(4, 9), BODY, 15).await;
+    assert_eq!((bodies(&messages), through), (vec![Some(10)], uid(9)));
+    let want = Want { structure: true, ..Want::default() };
+    let (messages, through) = client.fetch(range(1, 9), want, 0).await;
+    assert_eq!((messages.len(), through), (1, uid(1)));
+    let (_, modseq) = client.store(set(&[2]), StoreAction::Add, deleted()).await;
+    let want = Want { changed_since: Some(ModSeq(modseq.0 - 1)), ..Want::default() };
+    let (messages, through) = client.fetch(range(1, 9), want, 15).await;
+    assert_eq!((messages.len(), through), (1, uid(9)));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_goes_while_it_is_read_can_be_read_to_its_end() {
+    let world = World::new().await;
+    let (mut client, mut other) = (world.session(), world.session());
+    client.append("INBOX", deleted(), "0123456789").await;
+    client.select("INBOX").await;
+    let id = client.id();
+    let read = |range| Ask::Read { mailbox: id, ranges: vec![(uid(1), range)] };
+    assert!(matches!(client.ask(read(0..5)).await, Answer::Read(_)));
+    other.select("INBOX").await;
+    assert_eq!(other.expunge(range(1, 9)).await, set(&[1]));
+    let Answer::Read(parts) = client.ask(read(5..10)).await else { panic!() };
+    assert_eq!(parts.concat().concat(), b"56789");
+    assert_eq!(other.failure(read(0..5)).await, Failure::Unavailable);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_are_stored() {
+    let world = World::new().await;
+    let mut client = world.session();
+    for _ in 0..3 {
+        client.append("INBOX", Flags::default(), "x").await;
+    }
+    let before = client.select("INBOX").await.highest_modseq;
+    let mailbox = client.id();
+    let (messages, modseq) = client.store(set(&[1, 3, 9]), StoreAction::Add, seen()).await;
+    assert_eq!(modseq, ModSeq(before.0 + 1));
+    assert_eq!(
+        messages.iter().map(|m| (m.uid.value(), m.modseq)).collect::<Vec<_>>(),
+        [(1, modseq), (3, modseq)]
+    );
+    let ask = Ask::Store {
+        mailbox,
+        uids: range(1, 3),
+        how: StoreAction::Replace,
+        flags: deleted(),
+        unchanged_since: Some(before),
+    };
+    let Answer::Stored { messages, modified, own_modseq, modseq } = client.ask(ask.clone()).await else {
+        panic!()
+    };
+    assert_eq!((messages.len(), modified, own_modseq), (1, set(&[1, 3]), Some(modseq)));
+    assert_eq!(messages[0].flags, deleted());
+    // What is so already is told, and changes nothing.
+    let (messages, same) = client.store(set(&[2]), StoreAction::Replace, deleted()).await;
+    assert_eq!((messages.len(), same), (1, modseq));
+    let long = Flags::from_list([Flag::Keyword(Keyword::new(&"k".repeat(200)).unwrap())]);
+    let ask =
+        Ask::Store { mailbox, uids: range(1, 3), how: StoreAction::Add, flags: long, unchanged_since: None };
+    assert_eq!(client.failure(ask).await, Failure::Limit);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_sets_are_copied_moved_and_expunged_in_parts() {
+    let world = World::new().await;
+    world.fill(2).await;
+    let mut client = world.session();
+    let total = client.select("INBOX").await.uids.len();
+    assert_eq!(total, 2 * WORK);
+    let from = client.id();
+    let copy = |uids, to, remove| Ask::Copy { mailbox: from, uids, to: mailbox(to), remove };
+    assert_eq!(client.failure(copy(range(1, 9), "nowhere", false)).await, Failure::NonExistent);
+    let Answer::Copied { source, target, .. } = client.ask(copy(range(1, 9999), "Sent", false)).await else {
+        panic!()
+    };
+    assert_eq!((source, target), (range(1, total), range(1, total)));
+    let moved = range(2, WORK + 10);
+    let Answer::Copied { source, target, modseq, .. } = client.ask(copy(moved.clone(), "Sent", true)).await
+    else {
+        panic!()
+    };
+    assert_eq!((&source, target.len()), (&moved, moved.len()));
+    assert_eq!(target.first(), Some(uid(total + 1)));
+    let selected = client.select("INBOX").await;
+    assert_eq!((selected.uids.len(), selected.highest_modseq), (total - moved.len(), modseq));
+    // The session has more messages in hand than there are.
+    client.select("Sent").await;
+    let all = range(1, 99_999);
+    let (messages, _) = client.store(all.clone(), StoreAction::Add, deleted()).await;
+    assert_eq!(messages.len() as u32, total + moved.len());
+    assert_eq!(client.expunge(all).await.len(), total + moved.len());
+    assert!(client.select("Sent").await.uids.is_empty());
+    world.end().await;
+}
