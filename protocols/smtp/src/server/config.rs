@@ -78,6 +78,9 @@ pub struct Times {
     pub auth: Duration,
     /// For the next bytes of a message.
     pub data: Duration,
+    /// Bytes a second with which a message has to come on the whole, so that nobody holds a session
+    /// for days by a byte now and then; `data` comes on top.
+    pub data_rate_min: u32,
     /// For the TLS handshake.
     pub tls: Duration,
 }
@@ -88,6 +91,7 @@ impl Default for Times {
             command: Duration::from_secs(300),
             auth: Duration::from_secs(60),
             data: Duration::from_secs(180),
+            data_rate_min: 512,
             tls: Duration::from_secs(30),
         }
     }

@@ -157,6 +157,7 @@ pub(super) fn chunk_arrived(session: &mut Session, input: &mut BytesMut, out: &m
 }
 
 fn chunk_ended(session: &mut Session, out: &mut Out) {
+    session.pace = None;
     let Phase::Chunk(chunk) = std::mem::replace(&mut session.phase, Phase::Command) else { return };
     if let Some(reply) = chunk.refusal {
         return session.refuse(&reply, out);
@@ -175,6 +176,7 @@ fn chunk_ended(session: &mut Session, out: &mut Out) {
 
 /// The whole message is here.
 fn complete(session: &mut Session, out: &mut Out) {
+    session.pace = None;
     session.phase = Phase::Command;
     let Some(transaction) = session.transaction.take() else { return };
     let transaction = *transaction;

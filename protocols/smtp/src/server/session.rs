@@ -13,6 +13,7 @@ use crate::{Error, Reply};
 use bytes::BytesMut;
 use estafette_machine::{Action, Actions, Machine, Now, Tls};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The actions of a step.
 pub(super) type Out = Actions<Ask>;
@@ -42,6 +43,16 @@ pub struct Session {
     pending: bool,
     /// The peer got on since the timer was set.
     moved: bool,
+    now: Duration,
+    /// While a message or a chunk comes: since when, and how much came.
+    pub(super) pace: Option<Pace>,
+}
+
+/// How a message comes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    began: Duration,
+    bytes: u64,
 }
 
 impl Session {
@@ -59,6 +70,8 @@ impl Session {
             ended: false,
             pending: false,
             moved: true,
+            now: Duration::ZERO,
+            pace: None,
         }
     }
 
@@ -218,6 +231,14 @@ impl Session {
         Ok(())
     }
 
+    /// For the next bytes of a message: as long as they may take, and no longer than the whole may.
+    fn time_for_data(&mut self) -> Duration {
+        let times = self.config.times;
+        let pace = *self.pace.get_or_insert(Pace { began: self.now, bytes: 0 });
+        let whole = times.data + Duration::from_secs(pace.bytes / u64::from(times.data_rate_min.max(1)));
+        times.data.min((pace.began + whole).saturating_sub(self.now))
+    }
+
     /// The end of a step: leave if it is time, else send and set the timer.
     fn settle(&mut self, out: &mut Out) {
         let times = self.config.times;
@@ -229,8 +250,11 @@ impl Session {
             _ if self.ended => return self.close(out),
             Phase::Command => times.command,
             Phase::Auth(_) => times.auth,
-            Phase::Data | Phase::Chunk(_) => times.data,
+            Phase::Data | Phase::Chunk(_) => self.time_for_data(),
         };
+        if !matches!(self.phase, Phase::Data | Phase::Chunk(_)) {
+            self.pace = None;
+        }
         self.flush(out);
         if std::mem::take(&mut self.moved) {
             out.push(Action::Arm(time));
@@ -246,7 +270,8 @@ impl Machine for Session {
     type Ask = Ask;
     type Answer = Answer;
 
-    fn opened(&mut self, _now: Now, out: &mut Out) {
+    fn opened(&mut self, now: Now, out: &mut Out) {
+        self.now = now.monotonic;
         let protocol = if self.is_lmtp() { "LMTP" } else { "ESMTP" };
         let greeting = format!("{} {protocol} Estafette", self.config.hostname);
         self.phase = Phase::Command;
@@ -254,10 +279,15 @@ impl Machine for Session {
         self.settle(out);
     }
 
-    fn received(&mut self, _now: Now, input: &mut BytesMut, out: &mut Out) {
+    fn received(&mut self, now: Now, input: &mut BytesMut, out: &mut Out) {
+        self.now = now.monotonic;
         self.pending = false;
+        let before = input.len();
         while self.advance(input, out) {
             self.moved = true;
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.bytes += before.saturating_sub(input.len()) as u64;
         }
         match self.phase {
             // What was sent before the handshake is not answered after it (RFC 3207 §4.2).
@@ -271,7 +301,8 @@ impl Machine for Session {
         self.settle(out);
     }
 
-    fn answered(&mut self, _now: Now, answer: Answer, out: &mut Out) {
+    fn answered(&mut self, now: Now, answer: Answer, out: &mut Out) {
+        self.now = now.monotonic;
         let phase = std::mem::replace(&mut self.phase, Phase::Command);
         let Phase::Asked(question) = phase else {
             self.phase = phase;
@@ -292,7 +323,8 @@ impl Machine for Session {
         }
     }
 
-    fn secured(&mut self, _now: Now, tls: Tls, out: &mut Out) {
+    fn secured(&mut self, now: Now, tls: Tls, out: &mut Out) {
+        self.now = now.monotonic;
         // Whatever was said in plain is forgotten (RFC 3207 §4.2).
         self.peer = Arc::new(Peer { tls: Some(tls), ..Peer::default() });
         self.transaction = None;

@@ -110,6 +110,26 @@ fn counters_run_out() {
     assert!(driver.text().ends_with("421 4.7.0 too many messages in this session\r\n") && driver.closed);
 }
 
+/// A byte just in time, again and again, would hold a session for days.
+#[test]
+fn a_message_has_to_come_at_a_least_rate() {
+    let (data, rate) = (Times::default().data, Times::default().data_rate_min as usize);
+    let mut driver = Driver::new(config(Kind::Mx));
+    driver.feed(format!("{START}DATA\r\n").as_bytes());
+    assert_eq!(driver.armed.take(), Some(data));
+    driver.now.monotonic = data / 2;
+    driver.feed(b"x");
+    assert_eq!(driver.armed.take(), Some(data / 2), "no more than for the whole");
+    driver.feed(&vec![b'y'; 60 * rate]);
+    assert_eq!(driver.armed.take(), Some(data / 2 + std::time::Duration::from_secs(60)));
+    driver.now.monotonic = data * 2;
+    driver.feed(b"z");
+    assert_eq!(driver.armed.take(), Some(std::time::Duration::ZERO));
+    driver.now.monotonic = data * 3;
+    driver.feed(b"\r\n.\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nDATA\r\nx");
+    assert_eq!(driver.armed.take(), Some(data), "each message has its own time");
+}
+
 #[test]
 fn only_whole_commands_prolong_the_timer() {
     let mut driver = Driver::new(config(Kind::Mx));

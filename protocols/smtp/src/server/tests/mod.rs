@@ -23,6 +23,7 @@ pub(super) struct Driver {
     pub(super) delivered: Vec<Delivery>,
     pub(super) armed: Option<std::time::Duration>,
     pub(super) closed: bool,
+    pub(super) now: Now,
 }
 
 impl Driver {
@@ -38,6 +39,7 @@ impl Driver {
             delivered: Vec::new(),
             armed: None,
             closed: false,
+            now: Now::default(),
         };
         if implicit {
             driver.step(|session, _, out| session.secured(Now::default(), Tls::default(), out));
@@ -76,7 +78,8 @@ impl Driver {
         }
         self.input.extend_from_slice(bytes);
         if self.asked.is_none() {
-            self.step(|session, input, out| session.received(Now::default(), input, out));
+            let now = self.now;
+            self.step(|session, input, out| session.received(now, input, out));
         }
         while !self.slow && self.asked.is_some() && !self.closed {
             self.answer();
@@ -87,9 +90,10 @@ impl Driver {
 
     pub(super) fn answer(&mut self) {
         let answer = self.engine();
-        self.step(|session, _, out| session.answered(Now::default(), answer, out));
+        let now = self.now;
+        self.step(|session, _, out| session.answered(now, answer, out));
         if !self.closed && self.asked.is_none() && !self.input.is_empty() {
-            self.step(|session, input, out| session.received(Now::default(), input, out));
+            self.step(|session, input, out| session.received(now, input, out));
         }
     }
 
