@@ -76,7 +76,7 @@ pub(crate) async fn first_contents(engine: &Engine) -> Result<Option<FirstOperat
     }
     let secret = password::random()?;
     let operator = Change::CreateOperator {
-        username: Username::parse(OPERATOR).map_err(|_| StartError::DiskFailed)?,
+        username: Username::parse(OPERATOR)?,
         real_name: String::new(),
         password_hash: Some(engine.logins.hasher().hash(&secret)?),
     };
@@ -110,14 +110,14 @@ pub(crate) async fn demo(
 
 async fn grow(engine: &Engine, demo: &mut Demo, accounts: usize, secret: &str) -> Result<(), StartError> {
     let hash = engine.logins.hasher().hash(secret)?;
-    let name = Domain::parse(&demo.domain).map_err(|_| StartError::DiskFailed)?;
+    let name = Domain::parse(&demo.domain)?;
     let known = engine.directory.read().domain_named(&name).map(|domain| domain.id);
     let domain = match known {
         Some(domain) => domain,
         None => make_domain(engine, name, &hash).await?,
     };
     for number in demo.accounts.len() + 1..=accounts {
-        let local = LocalPart::parse(&format!("user{number}")).map_err(|_| StartError::DiskFailed)?;
+        let local = LocalPart::parse(&format!("user{number}"))?;
         let address = format!("{local}@{}", demo.domain);
         let account = new_account(engine, local, &hash, Role::Owner);
         let username = match change(engine, Change::CreateAccount { domain, account }).await {
@@ -164,11 +164,11 @@ async fn make_domain(
             };
             match change(engine, Change::CreatePlan(fields)).await? {
                 Reply::Plan(plan) => plan,
-                _ => return Err(StartError::DiskFailed),
+                _ => return Err(StartError::Answer),
             }
         }
     };
-    let local = LocalPart::parse("administrator").map_err(|_| StartError::DiskFailed)?;
+    let local = LocalPart::parse("administrator")?;
     let administrator = Administrator::New(new_account(engine, local, hash, Role::DomainAdministrator));
     let domain = NewDomain {
         name,
@@ -181,7 +181,7 @@ async fn make_domain(
     };
     match change(engine, Change::CreateDomain(domain)).await? {
         Reply::Domain { id, .. } => Ok(id),
-        _ => Err(StartError::DiskFailed),
+        _ => Err(StartError::Answer),
     }
 }
 

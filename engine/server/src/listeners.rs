@@ -78,7 +78,7 @@ fn bind_first(endpoint: Endpoint) -> Result<TcpListener, StartError> {
             Err(error) => last = last.or(Some(error)),
         }
     }
-    Err(last.map_or(StartError::DiskFailed, StartError::from))
+    Err(last.map_or(StartError::NoAddress, StartError::from))
 }
 
 /// Opens all listeners.

@@ -6,11 +6,13 @@
 use crate::background;
 use crate::bootstrap::{self, Demo};
 use crate::config::{Config, ConfigError};
+use crate::descriptors::Descriptors;
 use crate::engine::{Engine, EngineError};
 use crate::listeners::{self, Bound};
 use crate::login::{self, Logins};
 use crate::machines::{FailureView, TrafficMachine};
 use crate::ready::Ready;
+use crate::signals::Signals;
 use estafette_delivery::queue::{QueueHandle, Wakeup};
 use estafette_delivery::{Acceptor, ShardMachine, Shards};
 use estafette_directory::DirectoryMachine;
@@ -67,12 +69,30 @@ pub(crate) enum StartError {
     /// The first contents.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Signals of the system.
+    #[error("signals cannot be awaited: {0}")]
+    Signals(std::io::Error),
     /// Password hashing.
     #[error(transparent)]
     Hash(#[from] estafette_directory::password::HashError),
     /// The relay's settings.
     #[error("relay.host must be 'host:port', not '{0}'")]
     RelayHost(String),
+    /// A name of the demonstration is none.
+    #[error(transparent)]
+    Username(#[from] estafette_types::UsernameError),
+    /// Likewise.
+    #[error(transparent)]
+    Address(#[from] estafette_types::AddressError),
+    /// The directory answered a change with something that does not belong to it.
+    #[error("the directory gave an answer that does not fit the question")]
+    Answer,
+    /// A listener without an address.
+    #[error("a listener has no address")]
+    NoAddress,
+    /// A part of the start was lost.
+    #[error("a part of the start ended before its time: {0}")]
+    Task(#[from] tokio::task::JoinError),
     /// A storage that refuses to write any more.
     #[error("the node stopped because its disk failed: a write or sync went wrong, and it is not tried again; see the log")]
     DiskFailed,
@@ -90,6 +110,12 @@ pub(crate) struct Node {
 impl Node {
     /// Starts everything; when it returns, all listeners serve.
     pub(crate) async fn start(config: Config, options: &StartOptions) -> Result<(Node, Ready), StartError> {
+        let mut config = config;
+        let descriptors = Descriptors::of_system();
+        if config.sessions.max > descriptors.sessions {
+            tracing::warn!(sessions = descriptors.sessions, "sessions.max is lowered to what the limit of open files leaves");
+            config.sessions.max = descriptors.sessions;
+        }
         let config = Arc::new(config);
         let data = &options.data;
         let file = |path: &Path| {
@@ -97,7 +123,7 @@ impl Node {
             move |source| StartError::File { path, source }
         };
         make_folder(data).map_err(file(data))?;
-        let store = open_store(&config, data).await?;
+        let store = open_store(&config, data, descriptors.store_files).await?;
         let mut settings = estafette_raft::Settings::new(data.join("snapshots"));
         settings.compact_entries = config.raft.snapshot_after_entries;
         let raft = RaftNode::start(store.clone(), SOLE_NODE, settings)?;
@@ -121,8 +147,8 @@ impl Node {
     }
 
     /// Serves until a signal comes or the disk fails.
-    pub(crate) async fn run(mut self) -> Result<(), StartError> {
-        let failed = self.until_told().await;
+    pub(crate) async fn run(mut self, mut signals: Signals) -> Result<(), StartError> {
+        let failed = self.until_told(&mut signals).await;
         tracing::info!("stopping: sessions are told and drained");
         let _ = self.stop.send(true);
         self.bound.drained().await;
@@ -133,16 +159,12 @@ impl Node {
     }
 
     /// True when it ends because the disk failed.
-    async fn until_told(&self) -> bool {
+    async fn until_told(&self, signals: &mut Signals) -> bool {
         let mut look = tokio::time::interval(Duration::from_secs(1));
-        let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
-            return false;
-        };
         let mut told = false;
         loop {
             tokio::select! {
-                _ = terminate.recv() => return false,
-                _ = tokio::signal::ctrl_c() => return false,
+                () = signals.stop() => return false,
                 _ = look.tick() => {
                     let failed = self.engine.store.health() == estafette_storage::Health::Failed;
                     if failed && !told {
@@ -160,14 +182,15 @@ fn make_folder(path: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-async fn open_store(config: &Config, data: &Path) -> Result<Store, StartError> {
+async fn open_store(config: &Config, data: &Path, open_files: i32) -> Result<Store, StartError> {
     let mut settings = estafette_storage::Settings::default();
+    settings.open_files = open_files;
     settings.cache_bytes = config.storage.cache_bytes;
     settings.min_free_bytes = config.storage.min_free_bytes;
     settings.collect_after = Duration::from_secs(config.storage.collect_after_seconds);
     let folder = data.join("store");
     let opened = tokio::task::spawn_blocking(move || Store::open(&folder, settings)).await;
-    Ok(opened.map_err(|_| StartError::DiskFailed)??)
+    Ok(opened??)
 }
 
 async fn engine(config: &Arc<Config>, store: Store, raft: &RaftNode) -> Result<Engine, StartError> {
@@ -179,7 +202,7 @@ async fn engine(config: &Arc<Config>, store: Store, raft: &RaftNode) -> Result<E
     control.ready().await?;
     traffic.ready().await?;
     let login = config.login.clone();
-    let logins = tokio::task::spawn_blocking(move || Logins::new(&login)).await.map_err(|_| StartError::DiskFailed)??;
+    let logins = tokio::task::spawn_blocking(move || Logins::new(&login)).await??;
     Ok(Engine {
         hostname: hostname(config).into(),
         config: Arc::clone(config),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// An error in the settings.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file cannot be read.
     #[error("the settings in {path} cannot be read: {source}", path = path.display())]
     Read {

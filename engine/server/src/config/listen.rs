@@ -1,16 +1,17 @@
 //! Where each service listens.
 
+use super::ConfigError;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// An address to listen on: `*:25` (all addresses), `127.0.0.1:25`, `[::1]:25`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// `None` for all addresses, IPv4 and IPv6.
-    pub address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// 0 for any free port.
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl TryFrom<String> for Endpoint {
@@ -45,7 +46,7 @@ impl Endpoint {
     }
 
     /// The socket addresses to try, in order; the first that can be bound is taken.
-    pub fn candidates(self) -> Vec<SocketAddr> {
+    pub(crate) fn candidates(self) -> Vec<SocketAddr> {
         match self.address {
             Some(address) => vec![SocketAddr::new(address, self.port)],
             None => vec![
@@ -56,28 +57,31 @@ impl Endpoint {
     }
 }
 
+const OFFSET_TOO_LARGE: ConfigError =
+    ConfigError::Range { key: "--port-offset", wanted: "so small that all ports stay below 65536" };
+
 /// Where each service listens; an empty list turns it off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Listen {
+pub(crate) struct Listen {
     /// Mail from other servers, STARTTLS.
-    pub smtp: Vec<Endpoint>,
+    pub(crate) smtp: Vec<Endpoint>,
     /// Mail from our users, STARTTLS.
-    pub submission: Vec<Endpoint>,
+    pub(crate) submission: Vec<Endpoint>,
     /// Mail from our users, TLS.
-    pub submissions: Vec<Endpoint>,
+    pub(crate) submissions: Vec<Endpoint>,
     /// Mail from a server in front, without a login: keep it to trusted addresses.
-    pub lmtp: Vec<Endpoint>,
+    pub(crate) lmtp: Vec<Endpoint>,
     /// IMAP, STARTTLS.
-    pub imap: Vec<Endpoint>,
+    pub(crate) imap: Vec<Endpoint>,
     /// IMAP, TLS.
-    pub imaps: Vec<Endpoint>,
+    pub(crate) imaps: Vec<Endpoint>,
     /// POP3, STLS.
     pub pop3: Vec<Endpoint>,
     /// POP3, TLS.
     pub pop3s: Vec<Endpoint>,
     /// The HTTP API and `/metrics`, without TLS: keep it to trusted addresses.
-    pub http: Vec<Endpoint>,
+    pub(crate) http: Vec<Endpoint>,
 }
 
 impl Default for Listen {
@@ -111,20 +115,22 @@ impl Listen {
         ]
     }
 
-    /// Moves the ports of the services that stand at their default by `offset`.
-    pub fn shift_default_ports(&mut self, offset: u16) {
+    /// Moves the ports of the services that stand at their default by `offset`; an error when one of
+    /// them would be no port any more.
+    pub(crate) fn shift_default_ports(&mut self, offset: u16) -> Result<(), ConfigError> {
         let mut defaults = Listen::default();
         for (endpoints, default) in self.each().into_iter().zip(defaults.each()) {
             if endpoints == default {
                 for endpoint in endpoints {
-                    endpoint.port = endpoint.port.saturating_add(offset);
+                    endpoint.port = endpoint.port.checked_add(offset).ok_or(OFFSET_TOO_LARGE)?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Keeps to this machine whatever listens on all addresses.
-    pub fn keep_to_loopback(&mut self) {
+    pub(crate) fn keep_to_loopback(&mut self) {
         for endpoints in self.each() {
             for endpoint in endpoints {
                 endpoint.address.get_or_insert(IpAddr::V4(Ipv4Addr::LOCALHOST));

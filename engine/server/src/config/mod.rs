@@ -7,8 +7,8 @@ mod error;
 mod known;
 mod listen;
 
-pub use error::ConfigError;
-pub use listen::{Endpoint, Listen};
+pub(crate) use error::ConfigError;
+pub(crate) use listen::{Endpoint, Listen};
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -16,45 +16,45 @@ use std::path::{Path, PathBuf};
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Config {
+pub(crate) struct Config {
     /// This node.
-    pub node: NodeConfig,
+    pub(crate) node: NodeConfig,
     /// Where to listen.
-    pub listen: Listen,
+    pub(crate) listen: Listen,
     /// Certificates.
-    pub tls: TlsConfig,
+    pub(crate) tls: TlsConfig,
     /// Limits of all sessions.
-    pub sessions: SessionsConfig,
+    pub(crate) sessions: SessionsConfig,
     /// Logins.
-    pub login: LoginConfig,
+    pub(crate) login: LoginConfig,
     /// SMTP, submission and LMTP.
-    pub smtp: SmtpConfig,
+    pub(crate) smtp: SmtpConfig,
     /// IMAP.
-    pub imap: ImapConfig,
+    pub(crate) imap: ImapConfig,
     /// POP3.
     pub pop3: Pop3Config,
     /// Where mail for other servers goes.
-    pub relay: RelayConfig,
+    pub(crate) relay: RelayConfig,
     /// The queue of mail for other servers.
-    pub queue: QueueConfig,
+    pub(crate) queue: QueueConfig,
     /// The database.
-    pub storage: StorageConfig,
+    pub(crate) storage: StorageConfig,
     /// Raft.
-    pub raft: RaftConfig,
+    pub(crate) raft: RaftConfig,
     /// Logs.
-    pub log: LogConfig,
+    pub(crate) log: LogConfig,
 }
 
 /// This node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct NodeConfig {
+pub(crate) struct NodeConfig {
     /// The name by which it greets clients; empty for the host's own name.
-    pub hostname: String,
+    pub(crate) hostname: String,
     /// Shards of mailboxes made at the first start.
-    pub shards: u32,
+    pub(crate) shards: u32,
     /// Threads that serve sessions; 0 for one for each processor.
-    pub threads: usize,
+    pub(crate) threads: usize,
 }
 
 impl Default for NodeConfig {
@@ -66,12 +66,12 @@ impl Default for NodeConfig {
 /// Certificates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct TlsConfig {
+pub(crate) struct TlsConfig {
     /// Certificates from files, chosen by SNI; the first serves all other names. Empty: a
     /// self-signed one is made at the first start.
-    pub certificates: Vec<CertificateConfig>,
+    pub(crate) certificates: Vec<CertificateConfig>,
     /// Pause between two looks at whether the files have changed.
-    pub reload_seconds: u64,
+    pub(crate) reload_seconds: u64,
 }
 
 impl Default for TlsConfig {
@@ -83,29 +83,29 @@ impl Default for TlsConfig {
 /// A certificate from files.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct CertificateConfig {
+pub(crate) struct CertificateConfig {
     /// PEM file with the chain, the server's own certificate first.
-    pub chain: PathBuf,
+    pub(crate) chain: PathBuf,
     /// PEM file with the private key.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
     /// The names that it is for; `*.example.org` stands for one label.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
 }
 
 /// Limits of all sessions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct SessionsConfig {
+pub(crate) struct SessionsConfig {
     /// Of all listeners together.
-    pub max: usize,
+    pub(crate) max: usize,
     /// From one address.
-    pub max_per_address: usize,
+    pub(crate) max_per_address: usize,
     /// For a TLS handshake.
-    pub handshake_timeout_seconds: u64,
+    pub(crate) handshake_timeout_seconds: u64,
     /// For a client to take what is sent to it.
-    pub write_timeout_seconds: u64,
+    pub(crate) write_timeout_seconds: u64,
     /// For sessions to end when the server stops.
-    pub drain_timeout_seconds: u64,
+    pub(crate) drain_timeout_seconds: u64,
 }
 
 impl Default for SessionsConfig {
@@ -123,19 +123,19 @@ impl Default for SessionsConfig {
 /// Logins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct LoginConfig {
+pub(crate) struct LoginConfig {
     /// Allow passwords on connections without TLS.
-    pub allow_plaintext: bool,
+    pub(crate) allow_plaintext: bool,
     /// Failed logins from one address within the window after which it is refused.
-    pub failures_per_address: u32,
+    pub(crate) failures_per_address: u32,
     /// The window in which failures count.
-    pub failure_window_seconds: u64,
+    pub(crate) failure_window_seconds: u64,
     /// The answer to a failed login is held back by this, doubled with each further failure.
-    pub failure_delay_ms: u64,
+    pub(crate) failure_delay_ms: u64,
     /// At most this.
-    pub failure_delay_max_ms: u64,
+    pub(crate) failure_delay_max_ms: u64,
     /// Passwords that may be checked at the same time; each check takes the memory below.
-    pub checks_at_once: usize,
+    pub(crate) checks_at_once: usize,
     /// Memory of one password hash (Argon2id).
     pub argon2_memory_kib: u32,
     /// Passes of one password hash.
@@ -160,23 +160,23 @@ impl Default for LoginConfig {
 /// SMTP, submission and LMTP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct SmtpConfig {
+pub(crate) struct SmtpConfig {
     /// The largest message taken on any of the ports.
-    pub message_max_bytes: u64,
+    pub(crate) message_max_bytes: u64,
     /// Recipients of one message.
-    pub recipients_max: usize,
+    pub(crate) recipients_max: usize,
     /// Messages of one connection.
-    pub messages_max: usize,
+    pub(crate) messages_max: usize,
     /// The header of a message.
-    pub header_max_bytes: usize,
+    pub(crate) header_max_bytes: usize,
     /// For a client to send its next command.
-    pub command_timeout_seconds: u64,
+    pub(crate) command_timeout_seconds: u64,
     /// For a client to send the next part of a message.
-    pub data_timeout_seconds: u64,
+    pub(crate) data_timeout_seconds: u64,
     /// Hops (Received fields) after which a message is taken to loop.
-    pub hops_max: usize,
+    pub(crate) hops_max: usize,
     /// `user+detail@` reaches `user@`; the character between, empty for none.
-    pub detail_separator: String,
+    pub(crate) detail_separator: String,
 }
 
 impl Default for SmtpConfig {
@@ -197,15 +197,15 @@ impl Default for SmtpConfig {
 /// IMAP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ImapConfig {
+pub(crate) struct ImapConfig {
     /// The largest message that APPEND takes.
-    pub append_max_bytes: u64,
+    pub(crate) append_max_bytes: u64,
     /// A line of a command.
-    pub line_max_bytes: usize,
+    pub(crate) line_max_bytes: usize,
     /// For a client to log in.
-    pub login_timeout_seconds: u64,
+    pub(crate) login_timeout_seconds: u64,
     /// For a client to send its next command (RFC 9051 §5.4: at least 30 minutes).
-    pub idle_timeout_seconds: u64,
+    pub(crate) idle_timeout_seconds: u64,
 }
 
 impl Default for ImapConfig {
@@ -222,11 +222,11 @@ impl Default for ImapConfig {
 /// POP3.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Pop3Config {
+pub(crate) struct Pop3Config {
     /// For a client to log in.
-    pub login_timeout_seconds: u64,
+    pub(crate) login_timeout_seconds: u64,
     /// For a client to send its next command (RFC 1939 §3: at least 10 minutes).
-    pub idle_timeout_seconds: u64,
+    pub(crate) idle_timeout_seconds: u64,
 }
 
 impl Default for Pop3Config {
@@ -238,25 +238,25 @@ impl Default for Pop3Config {
 /// Where mail for other servers goes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RelayConfig {
+pub(crate) struct RelayConfig {
     /// `host:port` of the server that takes it; empty: it waits in the queue.
-    pub host: String,
+    pub(crate) host: String,
     /// `none`, `starttls` (if offered), `required` (STARTTLS) or `implicit`.
-    pub tls: RelayTls,
+    pub(crate) tls: RelayTls,
     /// PEM file of the authorities trusted under `required` and `implicit`; empty: any certificate is taken.
-    pub ca: PathBuf,
+    pub(crate) ca: PathBuf,
     /// Login name; empty for none.
-    pub username: String,
+    pub(crate) username: String,
     /// Password.
-    pub password: String,
+    pub(crate) password: String,
     /// Connections at the same time.
-    pub connections_max: usize,
+    pub(crate) connections_max: usize,
 }
 
 /// How the relay is spoken to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum RelayTls {
+pub(crate) enum RelayTls {
     /// In plain.
     None,
     /// STARTTLS when it is offered.
@@ -284,15 +284,15 @@ impl Default for RelayConfig {
 /// The queue of mail for other servers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct QueueConfig {
+pub(crate) struct QueueConfig {
     /// The pause after a first failed attempt; it doubles with each further one.
-    pub retry_first_seconds: u64,
+    pub(crate) retry_first_seconds: u64,
     /// The longest pause between two attempts.
-    pub retry_max_seconds: u64,
+    pub(crate) retry_max_seconds: u64,
     /// After this a message that could not be sent is returned to its sender.
-    pub lifetime_seconds: u64,
+    pub(crate) lifetime_seconds: u64,
     /// After this the sender is told that the message is late; 0 for never.
-    pub delay_notice_seconds: u64,
+    pub(crate) delay_notice_seconds: u64,
 }
 
 impl Default for QueueConfig {
@@ -309,13 +309,13 @@ impl Default for QueueConfig {
 /// The database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct StorageConfig {
+pub(crate) struct StorageConfig {
     /// Memory for what was read.
-    pub cache_bytes: usize,
+    pub(crate) cache_bytes: usize,
     /// With less room than this on the disk no new mail is taken (452).
-    pub min_free_bytes: u64,
+    pub(crate) min_free_bytes: u64,
     /// How long a body is kept that no message refers to any more.
-    pub collect_after_seconds: u64,
+    pub(crate) collect_after_seconds: u64,
 }
 
 impl Default for StorageConfig {
@@ -331,9 +331,9 @@ impl Default for StorageConfig {
 /// Raft.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RaftConfig {
+pub(crate) struct RaftConfig {
     /// Log entries after which the log is shortened.
-    pub snapshot_after_entries: u64,
+    pub(crate) snapshot_after_entries: u64,
 }
 
 impl Default for RaftConfig {
@@ -345,11 +345,11 @@ impl Default for RaftConfig {
 /// Logs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct LogConfig {
+pub(crate) struct LogConfig {
     /// What is told: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,estafette_raft=debug`.
-    pub filter: String,
+    pub(crate) filter: String,
     /// One JSON object a line in place of text.
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 impl Default for LogConfig {
@@ -360,14 +360,14 @@ impl Default for LogConfig {
 
 impl Config {
     /// Reads a file.
-    pub fn read(path: &Path) -> Result<Config, ConfigError> {
+    pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Config::parse(&text)
     }
 
     /// Reads a text.
-    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+    pub(crate) fn parse(text: &str) -> Result<Config, ConfigError> {
         let table: toml::Table = text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax(e.to_string()))?;
         known::check(&table)?;
         let config: Config =

@@ -67,8 +67,15 @@ fn unknown_keys_name_the_nearest() {
 #[test]
 fn ports_move_together_and_only_defaults() {
     let mut config = Config::parse("[listen]\nimap = [\"127.0.0.1:7143\"]").unwrap();
-    config.listen.shift_default_ports(10_000);
+    config.listen.shift_default_ports(10_000).unwrap();
     config.listen.keep_to_loopback();
     assert_eq!(String::from(config.listen.smtp[0]), "127.0.0.1:10025");
     assert_eq!(String::from(config.listen.imap[0]), "127.0.0.1:7143");
+}
+
+#[test]
+fn ports_do_not_pile_up_at_the_last_one() {
+    let mut config = Config::default();
+    assert!(config.listen.shift_default_ports(64_541).unwrap_err().to_string().contains("--port-offset"));
+    assert!(Config::default().listen.shift_default_ports(64_540).is_ok());
 }
