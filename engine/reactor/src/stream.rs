@@ -14,6 +14,8 @@ use tokio_rustls::server::TlsStream;
 
 /// How many pieces go to the kernel in one call.
 const SLICES_MAX: usize = 64;
+/// How much is thrown away in one call.
+const DISCARD_BYTES: usize = 16 * 1024;
 
 pub(crate) enum Stream {
     Plain(TcpStream),
@@ -64,6 +66,17 @@ impl Stream {
             Stream::Plain(tcp) => tcp.shutdown().await,
             Stream::Tls(tls) => tls.shutdown().await,
         }
+    }
+
+    /// Reads and throws away what the peer still sends, until its end.
+    pub(crate) async fn discard(&mut self) -> io::Result<()> {
+        let tcp = match self {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_mut().0,
+        };
+        let mut sink = vec![0; DISCARD_BYTES];
+        while tcp.read(&mut sink).await? > 0 {}
+        Ok(())
     }
 
     /// Makes the handshake as the server on a plain connection.

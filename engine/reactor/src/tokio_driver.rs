@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use estafette_machine::{Action, Actions, Machine, Now};
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -23,6 +23,9 @@ const READ_BULK_BYTES: usize = 64 * 1024;
 const BULK_FROM_BYTES: usize = 256 * 1024;
 /// Output past which it is sent even though the session could go on.
 const OUTPUT_HIGH_BYTES: usize = 256 * 1024;
+/// How long the peer may go on sending after we have closed. Closing for good with bytes unread would
+/// reset the connection, and a reset can take away the last answer before the peer has read it.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// What a connection moved, for metrics.
 #[derive(Default)]
@@ -49,6 +52,8 @@ pub(crate) struct Driver<P: Protocol> {
     /// Output has left while a question was open; the session has still to be told.
     drained: bool,
     closing: bool,
+    /// The peer sends nothing more.
+    peer_ended: bool,
     pub(crate) traffic: Traffic,
 }
 
@@ -84,6 +89,7 @@ impl<P: Protocol> Driver<P> {
             timer: None,
             drained: false,
             closing: false,
+            peer_ended: false,
             traffic: Traffic::default(),
         }
     }
@@ -104,10 +110,11 @@ impl<P: Protocol> Driver<P> {
             self.settle().await?;
             if self.closing {
                 self.flush().await?;
-                return self.finish().await;
+                return self.finish(!told && !self.peer_ended).await;
             }
             match self.wait(&mut stopping, told).await? {
                 Event::Read(0) => {
+                    self.peer_ended = true;
                     let now = self.now();
                     self.machine.closed(now, &mut self.actions);
                     self.settle().await?;
@@ -282,10 +289,13 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    async fn finish(&mut self) -> Result<(), Error> {
+    async fn finish(&mut self, linger: bool) -> Result<(), Error> {
         if let Some(stream) = self.stream.as_mut() {
             // A peer that has gone already is no error here.
             let _ = timeout(self.limits.handshake_timeout, stream.shutdown()).await;
+            if linger {
+                let _ = timeout(LINGER, stream.discard()).await;
+            }
         }
         Ok(())
     }

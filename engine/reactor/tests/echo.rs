@@ -165,6 +165,21 @@ async fn a_silent_client_is_timed_out_and_a_long_line_is_cut() {
     assert_eq!(exchange(server.address, &[b'x'; 5000]).await, "hello\ntoo long\n");
 }
 
+/// Closing with bytes unread resets the connection, and the last answer could be lost.
+#[tokio::test]
+async fn who_sends_on_after_the_end_still_reads_the_last_answer() {
+    let server = server(10).await;
+    let mut client = TcpStream::connect(server.address).await.unwrap();
+    client.write_all(b"bye\n").await.unwrap();
+    for _ in 0..50 {
+        client.write_all(&[b'x'; 20_000]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "hello\nbye\n");
+}
+
 #[tokio::test]
 async fn a_watching_session_is_notified() {
     let server = server(10).await;
