@@ -6,6 +6,7 @@ mod background;
 mod bootstrap;
 mod cli;
 mod config;
+mod descriptors;
 mod engine;
 mod listeners;
 mod login;
@@ -14,6 +15,7 @@ mod node;
 mod ready;
 mod replies;
 mod services;
+mod signals;
 mod sweep;
 
 fn main() -> std::process::ExitCode {

@@ -3,6 +3,7 @@
 use super::CliError;
 use crate::config::Config;
 use crate::node::{Node, StartError, StartOptions};
+use crate::signals::Signals;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
@@ -34,7 +35,7 @@ impl ServeArguments {
             Some(path) => Config::read(path)?,
             None => Config::default(),
         };
-        config.listen.shift_default_ports(self.port_offset);
+        config.listen.shift_default_ports(self.port_offset)?;
         if self.demo {
             config.listen.keep_to_loopback();
         }
@@ -58,7 +59,14 @@ impl ServeArguments {
 }
 
 async fn serve(config: Config, options: StartOptions) -> Result<(), StartError> {
-    let (node, ready) = Node::start(config, &options).await?;
+    let mut signals = Signals::new().map_err(StartError::Signals)?;
+    let (node, ready) = tokio::select! {
+        started = Node::start(config, &options) => started?,
+        () = signals.stop() => {
+            tracing::info!("told to stop before all listeners served");
+            return Ok(());
+        }
+    };
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| StartError::File { path, source }
@@ -68,7 +76,7 @@ async fn serve(config: Config, options: StartOptions) -> Result<(), StartError> 
         ready.write(path).map_err(failed(path))?;
     }
     tracing::info!("all listeners serve");
-    node.run().await
+    node.run(signals).await
 }
 
 /// What libraries say at `info` is for their developers.
