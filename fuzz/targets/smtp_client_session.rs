@@ -146,12 +146,11 @@ fn run(config: &Arc<ClientConfig>, input: &[u8], mut cut: Cut, end: u8) -> Repor
         run.step(Event::Secured);
     }
     run.step(Event::Connected);
-    let mut rest = Some(input);
+    let (mut rest, mut buffer) = (Some(input), BytesMut::new());
     while let Some(data) = rest {
         let at = data.windows(HANDSHAKE.len()).position(|window| window == HANDSHAKE);
         let section = &data[..at.unwrap_or(data.len())];
         rest = at.map(|at| &data[at + HANDSHAKE.len()..]);
-        let mut buffer = BytesMut::new();
         for piece in cut.pieces(section) {
             if !run.securing && !run.report.closed {
                 buffer.extend_from_slice(piece);
