@@ -8,12 +8,22 @@ import time
 import pytest
 
 import mail
+from conftest import Server
 from imap_talk import Talk
 
 TEXT = (b"From: A tester <a@elsewhere.test>\r\nTo: b@demo.test\r\nSubject: hello\r\n"
         b"Date: Tue, 1 Jul 2003 10:52:37 +0200\r\nMessage-ID: <1@elsewhere.test>\r\n\r\nA line\r\nand another\r\n")
 FOUR_GIB = 4 * 1024 ** 3
 SOON_SECONDS = 5
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server of these tests' own: each takes an account."""
+    node = Server(tmp_path_factory.mktemp("imap"), accounts=40).start()
+    yield node
+    node.stop()
+    assert "panicked" not in node.log_file.read_text(errors="replace")
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ import re
 import subprocess
 import tempfile
 
+import pytest
+
 import mail
-from conftest import needs
+from conftest import Server, needs
 from corpus import crlf, on_the_wire, spam_assassin  # noqa: F401 (a fixture)
 from imap_talk import Talk, fetched
 
@@ -24,10 +26,18 @@ WANTED = f"({' '.join(item.replace('BODY[', 'BODY.PEEK[') for item in ITEMS)})"
 WINDOW = 20
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server of these tests' own: each takes many accounts."""
+    node = Server(tmp_path_factory.mktemp("corpus"), accounts=5 * PARTS).start()
+    yield node
+    node.stop()
+
+
 def accounts_for_parts(server):
     """Accounts that no other test uses."""
     server.given = getattr(server, "given", 0) + PARTS
-    return server.accounts[server.given - PARTS + 1:server.given + 1]
+    return server.accounts[server.given - PARTS:server.given]
 
 
 def in_parts(server, messages, work):
