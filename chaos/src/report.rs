@@ -44,6 +44,8 @@ pub(crate) struct OfFault {
     pub(crate) taken_starts: u64,
     /// Errors in place of damaged messages or mailboxes.
     pub(crate) errors_told: u64,
+    /// Bytes that were taken away because they were not synced.
+    pub(crate) unsynced_bytes: u64,
 }
 
 impl fmt::Display for Report {
@@ -114,7 +116,7 @@ impl fmt::Display for Report {
         match self.holds {
             true => writeln!(f, "the oracle holds: nothing lost, doubled or damaged"),
             false if mail > 0 => writeln!(f, "the oracle does NOT hold: {mail} breaches of mail"),
-            false => writeln!(f, "mail is whole, but the node did NOT behave"),
+            false => writeln!(f, "no wrong mail was seen, but the node did NOT behave"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `estafette-chaos run`: so many rounds, one fault each, and the oracle after each.
 
 use crate::error::{ChaosError, Stop};
-use crate::faults::Fault;
+use crate::faults::{Fault, Planted};
 use crate::finding::Finding;
 use crate::node::Node;
 use crate::random::Random;
@@ -40,6 +40,9 @@ pub(crate) struct Run {
     /// The longest load before a fault
     #[arg(long, default_value_t = 1500)]
     load_ms_max: u64,
+    /// Plant a bug, which has to be found
+    #[arg(long, value_enum)]
+    planted: Option<Planted>,
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -57,6 +60,7 @@ impl Run {
             sessions: self.sessions,
             load_ms_max: self.load_ms_max,
             min_free_bytes: None,
+            planted: self.planted,
         };
         let mut world = World::new(settings, &folder, &folder.join("data"), Random::new(seed));
         let mut report = Report { seed, ..Report::default() };
@@ -145,6 +149,7 @@ impl Run {
         of.told += figures.tally;
         of.refused_starts += figures.refused_starts;
         of.taken_starts += figures.taken_starts;
+        of.unsynced_bytes += figures.unsynced_bytes;
         of.errors_told += figures.errors_told;
         report.rounds += 1;
         report.told += figures.tally;

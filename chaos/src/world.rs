@@ -1,6 +1,7 @@
 //! One data folder over many rounds: its node, what was told and seen, and the checks.
 
 use crate::error::{ChaosError, Stop};
+use crate::faults::Planted;
 use crate::finding::Finding;
 use crate::load::{History, Load, Tally};
 use crate::node::{Node, Plan, Started};
@@ -27,6 +28,7 @@ pub(crate) struct Settings {
     pub(crate) load_ms_max: u64,
     /// Free bytes under which the node takes no mail; `None`: its default.
     pub(crate) min_free_bytes: Option<u64>,
+    pub(crate) planted: Option<Planted>,
 }
 
 /// What was done and seen in a round.
@@ -42,6 +44,8 @@ pub(crate) struct Figures {
     pub(crate) taken_starts: u64,
     /// Errors in place of damaged messages.
     pub(crate) errors_told: u64,
+    /// Taken away by power losses.
+    pub(crate) unsynced_bytes: u64,
 }
 
 /// A data folder with its history.

@@ -2,7 +2,9 @@
 
 mod damage;
 mod full;
+mod power;
 mod process;
+mod shim;
 mod sync;
 
 use crate::error::Stop;
@@ -33,6 +35,15 @@ pub(crate) enum Fault {
     DiskFull,
     /// Syncs begin to fail while mail comes in (needs gcc).
     SyncFails,
+    /// SIGKILL, and all that was not synced is lost (needs gcc).
+    PowerLoss,
+}
+
+/// A bug that the oracle has to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Planted {
+    /// The write-ahead log is not synced, and the node believes that it is (for `power-loss`).
+    SyncLeftOut,
 }
 
 impl Fault {
@@ -48,6 +59,7 @@ impl Fault {
             Fault::FlipBlob => damage::flip_file(world, node, "blob").await,
             Fault::DiskFull => full::disk_full(world, node).await,
             Fault::SyncFails => sync::sync_fails(world, node).await,
+            Fault::PowerLoss => power::power_loss(world, node).await,
         }
     }
 }

@@ -1,48 +1,23 @@
 //! Syncs that fail: a library in front of the C library's calls gives EIO once a file is there.
 
+use super::shim;
 use crate::error::{ChaosError, Stop};
 use crate::finding::Finding;
 use crate::node::Node;
 use crate::reader::Depth;
 use crate::wire::Connection;
 use crate::world::World;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-const SOURCE: &str = include_str!("../../shim/sync_fails.c");
 /// How long mail comes in after syncs have begun to fail.
 const FAILING: Duration = Duration::from_secs(2);
 
-/// Compiles the library once. `None` without gcc.
-fn library(folder: &Path) -> Result<Option<PathBuf>, ChaosError> {
-    let (source, library) = (folder.join("sync_fails.c"), folder.join("sync_fails.so"));
-    if library.exists() {
-        return Ok(Some(library));
-    }
-    std::fs::write(&source, SOURCE).map_err(ChaosError::file(&source))?;
-    let gcc = std::process::Command::new("gcc")
-        .args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"])
-        .args([&library, &source])
-        .arg("-ldl")
-        .output();
-    match gcc {
-        Err(_) => Ok(None),
-        Ok(output) if output.status.success() => Ok(Some(library)),
-        Ok(output) => Err(ChaosError::Compiler(String::from_utf8_lossy(&output.stderr).into_owned())),
-    }
-}
-
 pub(super) async fn sync_fails(world: &mut World, node: Node) -> Result<Node, Stop> {
-    let Some(library) = library(&world.folder)? else { return Err(Stop::Skipped("gcc is not installed")) };
+    let mut plan = shim::plan(world)?;
     node.stop().await?;
     let trigger = world.folder.join("syncs-fail");
-    let data = world.data.clone();
-    let mut plan = world.plan(&data);
-    plan.environment = vec![
-        ("LD_PRELOAD".to_owned(), library),
-        ("CHAOS_FOLDER".to_owned(), std::path::absolute(&data).map_err(ChaosError::file(&data))?),
-        ("CHAOS_TRIGGER".to_owned(), std::path::absolute(&trigger).map_err(ChaosError::file(&trigger))?),
-    ];
+    plan.environment.push(("CHAOS_TRIGGER".to_owned(), trigger.clone()));
     let mut node = world.start_by(&plan, "with the library for failing syncs").await?;
     let result = failing(world, &mut node, &trigger).await;
     let _ = std::fs::remove_file(&trigger);
