@@ -57,7 +57,8 @@ def files(tmp_path):
     for stem, (chain, key) in made.items():
         names = ", ".join(f'"{name}"' for name in wanted[stem])
         lines.append(f'[[tls.certificates]]\nchain = "{chain}"\nkey = "{key}"\nnames = [{names}]')
-    return made, CONFIG + "\n".join(lines) + "\n"
+    settings = CONFIG.replace("command_timeout_seconds = 3", "command_timeout_seconds = 60")
+    return made, settings + "\n".join(lines) + "\n"
 
 
 def test_the_name_chooses_the_certificate(new_server, files):

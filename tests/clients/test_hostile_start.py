@@ -337,33 +337,52 @@ def test_an_end_right_after_the_start(new_server):
 
 
 def test_descriptors_run_out(tmp_path):
-    """More connections than the system allows: none of them harms the store, and places come back."""
-    server = Server(tmp_path, accounts=3, config=CONFIG, wrapper=("prlimit", "--nofile=200:200")).start()
+    """More connections than the system allows: the store keeps what it needs to go on writing, and places come back."""
+    server = Server(tmp_path, accounts=3, config=CONFIG, wrapper=("prlimit", "--nofile=300:300")).start()
     try:
         account = server.accounts[1]
         assert deliver(server, account, b"Subject: before\r\n\r\n").startswith(b"250")
-        inside = dial(server, "lmtp", timeout=10)
+        inside = dial(server, "lmtp", timeout=30)
         wires = []
-        for _ in range(400):
-            with_limit = socket.socket()
-            with_limit.settimeout(2)
+        for _ in range(600):
+            wire = socket.socket()
+            wire.settimeout(2)
             try:
-                with_limit.connect(server.address("smtp"))
-                wires.append(with_limit)
+                wire.connect(server.address("pop3"))
+                wires.append(wire)
             except OSError:
-                with_limit.close()
-        time.sleep(1)
-        # Who is in is served on, and what is written is written.
-        for turn in range(20):
+                wire.close()
+        assert len(wires) > 300
+        # Who is in is served on, for so long that the store needs new files.
+        text = b"".join(random.Random(1).randbytes(48).hex().encode() + b"\r\n" for _ in range(40_000))
+        for turn in range(40):
+            if turn % 5 == 0:
+                # Their time to log in would be over before long.
+                refresh(wires, server.address("pop3"))
             inside.send(f"MAIL FROM:<a@b.test>\r\nRCPT TO:<{account['address']}>\r\nDATA\r\n".encode())
             assert [inside.reply()[:3] for _ in range(3)] == [b"250", b"250", b"354"]
-            inside.send(b"Subject: %d\r\n\r\n" % turn + b"x" * 70 + b"\r\n" + b"y\r\n" * 50_000 + b".\r\n")
+            inside.send(b"Subject: %d\r\n\r\n" % turn + text + b".\r\n")
             assert inside.reply().startswith(b"250"), turn
         for wire in wires:
             wire.close()
-        mail.wait_for(lambda: descriptors(server) < 120, "free descriptors")
-        assert len(maildrop(server, account)) == 21
+        mail.wait_for(lambda: descriptors(server) < 150, "free descriptors")
+        assert deliver(server, account, b"Subject: after\r\n\r\n").startswith(b"250")
+        with log_in(dial(server, "pop3s"), "pop3", account) as reader:
+            assert reader.ask(b"STAT\r\n").startswith(b"+OK 42 ")
         healthy(server)
     finally:
         server.stop()
     assert server.process.returncode == 0
+
+
+def refresh(wires, address):
+    """The same number of connections, made anew."""
+    for wire in wires:
+        wire.close()
+    for place in range(len(wires)):
+        wires[place] = socket.socket()
+        wires[place].settimeout(2)
+        try:
+            wires[place].connect(address)
+        except OSError:
+            pass
