@@ -15,8 +15,9 @@ use estafette_raft::NewBody;
 use estafette_storage::BodyHash;
 use estafette_types::{MailboxId, ModSeq, Uid, UidSet, UidValidity};
 
-/// [`WORK_MAX`] as a count of UIDs.
-const WORK: u32 = WORK_MAX as u32;
+/// Messages of one command.
+pub(super) const WORK: u32 = 2048;
+const _: () = assert!(WORK as usize <= WORK_MAX);
 
 impl ImapService {
     pub(super) async fn append(

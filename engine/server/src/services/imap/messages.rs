@@ -17,6 +17,14 @@ const MESSAGES_MAX: u32 = 2048;
 /// Bytes that a part takes in a structure beside its header (counted, not measured).
 const PART_BYTES: u64 = 64;
 
+/// What of a message is handed out beside its row.
+struct Loaded {
+    /// How much of the budget it takes.
+    bytes: u64,
+    structure: Option<Arc<Structure>>,
+    body: Option<Body>,
+}
+
 impl Moment<'_> {
     pub(super) fn fetch(
         &self,
@@ -38,16 +46,15 @@ impl Moment<'_> {
                 continue;
             }
             // Those before it are told when this one does not fit or cannot be read; it is asked for again.
-            let loaded = self.load(&found, want, budget);
-            let (cost, structure, body) = match loaded {
-                Ok(loaded) if messages.is_empty() || loaded.0 <= left => loaded,
+            let Loaded { bytes, structure, body } = match self.load(&found, want, budget) {
+                Ok(loaded) if messages.is_empty() || loaded.bytes <= left => loaded,
                 Err(stop) if messages.is_empty() => return Err(stop),
                 _ => {
                     through = Uid::new(found.uid.value().saturating_sub(1)).unwrap_or(Uid::MIN);
                     break;
                 }
             };
-            left = left.saturating_sub(cost);
+            left = left.saturating_sub(bytes);
             let mut message = keywords.message(&found);
             message.structure = structure;
             message.body = match body {
@@ -59,28 +66,19 @@ impl Moment<'_> {
         Ok(Answer::Fetched { messages, through, modseq: row.highest_modseq })
     }
 
-    /// The structure and the body of a message where they are wanted and fit, and how much they take.
-    fn load(
-        &self,
-        of: &Row,
-        want: Want,
-        budget: u64,
-    ) -> Result<(u64, Option<Arc<Structure>>, Option<Body>), Stop> {
-        let mut cost = 0_u64;
-        let mut structure = None;
+    /// The structure and the body of a message where they are wanted and fit.
+    fn load(&self, of: &Row, want: Want, budget: u64) -> Result<Loaded, Stop> {
+        let mut loaded = Loaded { bytes: 0, structure: None, body: None };
         if want.structure {
-            let found = self.structure(&of.row.body)?;
-            cost = weight(&found);
-            structure = Some(found);
+            let structure = self.structure(&of.row.body)?;
+            loaded.bytes = weight(&structure);
+            loaded.structure = Some(structure);
         }
-        let body = match of.row.size {
-            size if want.body && size <= budget => {
-                cost = cost.saturating_add(size);
-                Some(self.body(&of.row.body)?)
-            }
-            _ => None,
-        };
-        Ok((cost, structure, body))
+        if want.body && of.row.size <= budget {
+            loaded.bytes = loaded.bytes.saturating_add(of.row.size);
+            loaded.body = Some(self.body(&of.row.body)?);
+        }
+        Ok(loaded)
     }
 
     pub(super) fn structure(&self, hash: &BodyHash) -> Result<Arc<Structure>, Stop> {

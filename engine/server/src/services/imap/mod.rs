@@ -142,12 +142,7 @@ impl ImapService {
             Ask::Search { mailbox, among, criterion, modseq_of } => {
                 search::run(&self.engine, self.mailbox(mailbox)?, among, *criterion, modseq_of).await
             }
-            Ask::Changes { mailbox, since, known, limit } => {
-                let at = self.mailbox(mailbox)?;
-                let is_inbox = self.opened.as_ref().is_some_and(|opened| opened.is_inbox());
-                let heavy = Moment::of(&self.engine).moments_since(at, since)? > u64::from(MESSAGES_AT_ONCE);
-                self.read(heavy, move |moment| moment.changes(at, is_inbox, since, &known, limit)).await
-            }
+            Ask::Changes { mailbox, since, known, limit } => self.news(mailbox, since, known, limit).await,
             // The others have been dealt with.
             _ => Err(Failure::Internal.into()),
         }
@@ -162,9 +157,10 @@ impl ImapService {
     }
 
     /// Reads at one moment; what is heavy, on a thread where it may take its time.
-    async fn read<F>(&self, heavy: bool, read: F) -> Result<Answer, Stop>
+    async fn read<T, F>(&self, heavy: bool, read: F) -> Result<T, Stop>
     where
-        F: FnOnce(&Moment<'_>) -> Result<Answer, Stop> + Send + 'static,
+        T: Send + 'static,
+        F: FnOnce(&Moment<'_>) -> Result<T, Stop> + Send + 'static,
     {
         if !heavy {
             return read(&Moment::of(&self.engine));

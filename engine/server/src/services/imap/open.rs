@@ -5,17 +5,20 @@ use super::moment::{Moment, Stop};
 use super::{ImapService, convert::special_use};
 use estafette_imap::codec::command::Mailbox;
 use estafette_imap::session::Answer;
-use estafette_imap::session::ask::{Changes, Failure, Selected};
+use estafette_imap::session::ask::{Changed, Changes, Failure, Selected};
 use estafette_mailbox::{
     AccountRef, KEYWORDS_MAX, Listener, MailboxName, MailboxRef, MailboxRow, Topic, Watch, read,
 };
 use estafette_storage::{BodyHash, Store};
-use estafette_types::{ModSeq, Uid, UidSet};
+use estafette_types::{MailboxId, ModSeq, Uid, UidSet};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// Messages whose rows are read at once.
 const ROWS_AT_ONCE: usize = 1024;
+/// News of no more moments than this are read on the thread of the session.
+const MOMENTS_AT_ONCE: u32 = 4;
 
 /// A mailbox that is watched for a session.
 pub(super) struct Opened {
@@ -25,6 +28,8 @@ pub(super) struct Opened {
     latest: ModSeq,
     bell: Arc<Bell>,
     _watch: Watch,
+    /// What of the news has been found and not told.
+    pub(super) backlog: Option<Box<Backlog>>,
     /// The message that was read last: it can be read to its end though it is expunged meanwhile.
     pub(super) last_read: Option<(Uid, BodyHash)>,
 }
@@ -41,13 +46,8 @@ impl Listener for Bell {
 
 impl Opened {
     #[cfg(test)]
-    pub(super) fn mailbox(&self) -> estafette_types::MailboxId {
+    pub(super) fn mailbox(&self) -> MailboxId {
         self.at.mailbox
-    }
-
-    /// True when it was selected by the name of INBOX.
-    pub(super) fn is_inbox(&self) -> bool {
-        self.is_inbox
     }
 
     /// Takes down what an answer says of the mailbox.
@@ -101,8 +101,37 @@ impl ImapService {
         let selected = Moment::of(&self.engine).select(account, at, name)?;
         let is_inbox = selected.name.is_inbox();
         let latest = selected.highest_modseq;
-        self.opened = Some(Box::new(Opened { at, is_inbox, latest, bell, _watch: watch, last_read: None }));
+        self.opened = Some(Box::new(Opened {
+            at,
+            is_inbox,
+            latest,
+            bell,
+            _watch: watch,
+            backlog: None,
+            last_read: None,
+        }));
         Ok(Answer::Selected(Box::new(selected)))
+    }
+
+    /// What has happened in the selected mailbox.
+    pub(super) async fn news(
+        &mut self,
+        mailbox: MailboxId,
+        since: ModSeq,
+        known: Arc<UidSet>,
+        limit: u32,
+    ) -> Result<Answer, Stop> {
+        let at = self.mailbox(mailbox)?;
+        let is_inbox = self.opened.as_ref().is_some_and(|opened| opened.is_inbox);
+        let backlog = self.opened.as_mut().and_then(|opened| opened.backlog.take());
+        let heavy = Moment::of(&self.engine).moments_since(at, since)? > u64::from(MOMENTS_AT_ONCE);
+        let (answer, backlog) = self
+            .read(heavy, move |moment| moment.changes(at, is_inbox, since, &known, limit, backlog))
+            .await?;
+        if let Some(opened) = &mut self.opened {
+            opened.backlog = backlog;
+        }
+        Ok(answer)
     }
 }
 
@@ -136,8 +165,9 @@ impl Moment<'_> {
         Ok(self.mailbox(at)?.highest_modseq.0.saturating_sub(since.0))
     }
 
-    /// What has happened since a moment. Messages that are gone and new are told by the difference to
-    /// what the session knows, so it does not matter for how long expunges are recorded.
+    /// What has happened since a moment, and what of it is still to be told. Messages that are gone and new
+    /// are told by the difference to what the session knows, so it does not matter for how long expunges
+    /// are recorded.
     pub(super) fn changes(
         &self,
         at: MailboxRef,
@@ -145,56 +175,94 @@ impl Moment<'_> {
         since: ModSeq,
         known: &UidSet,
         limit: u32,
-    ) -> Result<Answer, Stop> {
+        backlog: Option<Box<Backlog>>,
+    ) -> Result<(Answer, Option<Box<Backlog>>), Stop> {
         let row = self.mailbox(at)?;
         if is_inbox && !inbox_is(&self.view, at)? {
             return Err(Failure::MailboxGone.into());
         }
         if row.highest_modseq <= since {
-            return Ok(Answer::Changed(Changes { through: since, ..Changes::default() }));
+            return Ok((Answer::Changed(Changes { through: since, ..Changes::default() }), None));
         }
         let uids = self.uids(at, &row)?;
+        let mut backlog = match backlog.filter(|backlog| backlog.told == since) {
+            Some(backlog) => backlog,
+            None => Box::new(self.backlog(at, &row, &uids, since, known)?),
+        };
+        let changed = self.changed(at, backlog.take(limit))?;
+        let through = backlog.told;
+        let more = through < row.highest_modseq;
         let vanished = if row.expunged_modseq > since { known.difference(&uids) } else { UidSet::new() };
-        let touched = read::changed_since(&self.view, at, &uids, since)?.intersection(known);
-        let (mut touched, more) = self.first_touched(at, &touched, limit)?;
-        // Asked for in the order of UIDs, told in the order of moments.
-        let through = touched.last().filter(|_| more).map_or(row.highest_modseq, |(modseq, _)| *modseq);
-        touched.sort_unstable_by_key(|(_, uid)| *uid);
-        let wanted: Vec<Uid> = touched.iter().map(|(_, uid)| *uid).collect();
-        let keywords = self.keywords(at)?;
-        let rows = read::messages_of(&self.view, at, &wanted)?;
-        let mut changed: Vec<_> = rows.iter().map(|row| keywords.changed(row)).collect();
-        changed.sort_by_key(|one| one.modseq);
-        let new = known.last().map_or_else(|| UidSet::clone(&uids), |last| uids.after(last));
-        let arrived = if more { UidSet::new() } else { new };
-        Ok(Answer::Changed(Changes { changed, vanished, arrived, through, more }))
+        let arrived = match known.last() {
+            _ if more => UidSet::new(),
+            Some(last) => uids.after(last),
+            None => UidSet::clone(&uids),
+        };
+        let backlog = Some(backlog).filter(|backlog| !backlog.rest.is_empty());
+        Ok((Answer::Changed(Changes { changed, vanished, arrived, through, more }), backlog))
     }
 
-    /// The messages that were changed first, no more than `limit` of them, but a moment whole; and
-    /// whether there are more.
-    fn first_touched(
+    /// Which of the known messages have changed since a moment, by the moment of their last change.
+    fn backlog(
         &self,
         at: MailboxRef,
-        touched: &UidSet,
-        limit: u32,
-    ) -> Result<(Vec<(ModSeq, Uid)>, bool), Stop> {
-        let uids: Vec<Uid> = touched.iter().collect();
-        let mut moments = Vec::with_capacity(uids.len());
-        for some in uids.chunks(ROWS_AT_ONCE) {
+        row: &MailboxRow,
+        uids: &UidSet,
+        since: ModSeq,
+        known: &UidSet,
+    ) -> Result<Backlog, Stop> {
+        let touched = read::changed_since(&self.view, at, uids, since)?.intersection(known);
+        let touched: Vec<Uid> = touched.iter().collect();
+        let mut moments = Vec::with_capacity(touched.len());
+        for some in touched.chunks(ROWS_AT_ONCE) {
             let rows = read::messages_of(&self.view, at, some)?;
             moments.extend(rows.iter().map(|message| (message.row.modseq, message.uid)));
         }
         moments.sort_unstable();
-        let over =
-            usize::try_from(limit).ok().and_then(|limit| moments.get(limit)).map(|(modseq, _)| *modseq);
-        let Some((over, first)) = over.zip(moments.first().map(|(modseq, _)| *modseq)) else {
-            return Ok((moments, false));
+        Ok(Backlog { told: since, end: row.highest_modseq, rest: moments.into() })
+    }
+
+    /// The flags of messages, in the order of moments. Those that have changed again are told then.
+    fn changed(&self, at: MailboxRef, mut moments: Vec<(ModSeq, Uid)>) -> Result<Vec<Changed>, Stop> {
+        moments.sort_unstable_by_key(|(_, uid)| *uid);
+        let wanted: Vec<Uid> = moments.iter().map(|(_, uid)| *uid).collect();
+        let rows = read::messages_of(&self.view, at, &wanted)?;
+        let keywords = self.keywords(at)?;
+        let mut changed: Vec<Changed> = rows.iter().map(|row| keywords.changed(row)).collect();
+        changed.retain(|one| {
+            let noted = moments.binary_search_by_key(&one.uid, |(_, uid)| *uid).ok();
+            noted.and_then(|index| moments.get(index)).is_some_and(|(modseq, _)| *modseq == one.modseq)
+        });
+        changed.sort_by_key(|one| one.modseq);
+        Ok(changed)
+    }
+}
+
+/// Changes that have been found and are told bit by bit, so that they are not looked for each time.
+pub(super) struct Backlog {
+    /// Everything up to here has been told.
+    told: ModSeq,
+    /// `rest` is all up to here.
+    end: ModSeq,
+    rest: VecDeque<(ModSeq, Uid)>,
+}
+
+impl Backlog {
+    /// The next changes, no more than `limit` of them, but a moment whole.
+    fn take(&mut self, limit: u32) -> Vec<(ModSeq, Uid)> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let count = match (self.rest.front(), self.rest.get(limit)) {
+            // The first moment alone is more.
+            (Some((first, _)), Some((over, _))) if first == over => {
+                self.rest.partition_point(|(modseq, _)| modseq <= first)
+            }
+            (_, Some((over, _))) => self.rest.partition_point(|(modseq, _)| modseq < over),
+            _ => self.rest.len(),
         };
-        let last = if over == first { first } else { ModSeq(over.0.saturating_sub(1)) };
-        let count = moments.partition_point(|(modseq, _)| *modseq <= last);
-        let more = count < moments.len();
-        moments.truncate(count);
-        Ok((moments, more))
+        let taken: Vec<_> = self.rest.drain(..count).collect();
+        let last = taken.last().filter(|_| !self.rest.is_empty());
+        self.told = last.map_or(self.end, |(modseq, _)| *modseq);
+        taken
     }
 }
 

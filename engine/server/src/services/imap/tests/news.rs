@@ -85,6 +85,32 @@ async fn long_news_come_in_whole_moments() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_changes_while_news_are_told_is_told_last() {
+    let world = World::new().await;
+    world.fill(1).await;
+    let (mut client, mut other) = (world.session(), world.session());
+    let selected = client.select("INBOX").await;
+    other.select("INBOX").await;
+    for moment in [range(11, 14), range(1, 4)] {
+        other.store(moment, StoreAction::Add, seen()).await;
+    }
+    let mut since = selected.highest_modseq;
+    for expected in [vec![11, 12, 13, 14], vec![1, 3, 4], vec![2]] {
+        let news = client.changes(since, &selected.uids, 4).await;
+        assert_eq!(news.changed.iter().map(|one| one.uid.value()).collect::<Vec<_>>(), expected);
+        assert_eq!(news.more, expected != [2]);
+        assert!(news.arrived.is_empty() || !news.more);
+        if since == selected.highest_modseq {
+            other.store(set(&[2]), StoreAction::Add, deleted()).await;
+            other.append("INBOX", seen(), "new").await;
+        }
+        since = news.through;
+    }
+    assert_eq!(client.changes(since, &range(1, 2048), 4).await.through, since);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_mailbox_is_told() {
     let world = World::new().await;
     let (mut client, mut other) = (world.session(), world.session());
