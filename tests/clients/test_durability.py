@@ -8,9 +8,11 @@ import shutil
 import subprocess
 
 import pytest
+from conftest import needs
 
 PROGRAM = os.environ.get("ESTAFETTE_PROGRAM", "estafette")
 SECONDS_MAX = 240
+needs_gcc = needs("gcc")
 
 
 def chaos_program():
@@ -24,16 +26,21 @@ def chaos_program():
     return str(beside)
 
 
-def run(folder, faults, rounds, load_ms=500):
-    """Runs so many rounds; the oracle has to hold. Gives the report."""
+def chaos(folder, faults, rounds, *options):
+    """Runs so many rounds. Gives the report and the exit status."""
     command = [chaos_program(), "run", "--program", PROGRAM, "--faults", ",".join(faults), "--rounds", str(rounds),
-               "--accounts", "6", "--sessions", "8", "--load-ms-max", str(load_ms), "--folder", str(folder / "chaos"),
-               "--json"]
+               "--accounts", "6", "--sessions", "8", "--load-ms-max", "500", "--folder", str(folder / "chaos"),
+               "--json", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_MAX)
     assert done.stdout, done.stderr
-    report = json.loads(done.stdout)
+    return json.loads(done.stdout), done.returncode
+
+
+def run(folder, faults, rounds):
+    """Runs so many rounds; the oracle has to hold. Gives the report."""
+    report, status = chaos(folder, faults, rounds)
     assert report["findings"] == [], (report["seed"], report["failed_round"], report["findings"][:5], report["folder"])
-    assert done.returncode == 0 and report["holds"]
+    assert status == 0 and report["holds"]
     assert report["rounds"] == rounds
     shutil.rmtree(folder / "chaos")
     skipped = {fault["why_skipped"] for fault in report["faults"].values() if fault["skipped"]}
@@ -69,7 +76,20 @@ def test_a_disk_that_fills_up(tmp_path):
     run(tmp_path, ["disk-full"], 1)
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+@needs_gcc
 def test_syncs_that_fail(tmp_path):
     report = run(tmp_path, ["sync-fails"], 2)
     assert report["faults"]["sync-fails"]["told"]["put_off"] > 0, "the fault had no effect"
+
+
+@needs_gcc
+def test_power_loss(tmp_path):
+    """What was not synced is taken away."""
+    report = run(tmp_path, ["power-loss"], 2)
+    assert report["faults"]["power-loss"]["unsynced_bytes"] > 0, "nothing was taken away, so nothing was shown"
+
+
+@needs_gcc
+def test_a_sync_that_is_left_out_is_found(tmp_path):
+    report, status = chaos(tmp_path, ["power-loss"], 3, "--planted", "sync-left-out")
+    assert status == 1 and not report["holds"] and report["findings"]
