@@ -13,9 +13,8 @@ mod connection;
 mod job;
 mod sender;
 mod settings;
-#[cfg(test)]
-mod tests;
 mod tls;
 
+pub use estafette_smtp::client::Login;
 pub use sender::Sender;
 pub use settings::{RelayTarget, RelayTls, Schedule, Settings};

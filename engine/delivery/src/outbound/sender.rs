@@ -20,8 +20,10 @@ const TASKS: usize = 20;
 const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Pause after the relay could not be reached.
 const RELAY_PAUSE: Duration = Duration::from_secs(5);
-/// Pause before an item is looked at again that could not be worked on.
+/// Pause before an item is looked at again that could not be worked on; doubled each time.
 const HELD: Duration = Duration::from_secs(15);
+/// The longest such pause.
+const HELD_LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Items that are held at once; further ones are looked at again at once.
 const HELD_MAX: usize = 10_000;
 /// Longest pause between two looks at the queue.
@@ -35,10 +37,17 @@ pub struct Sender {
     wakeup: Arc<Wakeup>,
     tasks: JoinSet<Done>,
     busy: HashMap<Id, ItemKey>,
-    held: HashMap<ItemKey, Instant>,
+    held: HashMap<ItemKey, Held>,
     idle: Vec<(Instant, Connection)>,
     /// Until when nothing is tried because the relay could not be reached.
     relay_down: Option<Instant>,
+}
+
+/// An item that could not be worked on.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    until: Instant,
+    pause: Duration,
 }
 
 impl Sender {
@@ -93,7 +102,6 @@ impl Sender {
     /// Begins work on what is due, as far as there is room; tells when to look again.
     async fn begin(&mut self) -> Instant {
         let now = Instant::now();
-        self.held.retain(|_, until| *until > now);
         if let Some(until) = self.relay_down.filter(|until| *until > now) {
             return until;
         }
@@ -110,7 +118,8 @@ impl Sender {
             }
         };
         let busy: std::collections::HashSet<ItemKey> = self.busy.values().copied().collect();
-        let open = due.into_iter().filter(|key| !busy.contains(key) && !self.held.contains_key(key));
+        let held = |key: &ItemKey| self.held.get(key).is_some_and(|held| held.until > now);
+        let open = due.into_iter().filter(|key| !busy.contains(key) && !held(key));
         for key in open.take(free).collect::<Vec<_>>() {
             let connection = self.idle.pop().map(|(_, connection)| connection);
             let task = self.tasks.spawn(Arc::clone(&self.desk).work(key, connection));
@@ -118,7 +127,7 @@ impl Sender {
         }
         let next = next_ms.map(|next| now + Duration::from_millis(next.saturating_sub(now_ms())));
         let idle = self.idle.first().map(|(since, _)| *since + IDLE_MAX);
-        let held = self.held.values().min().copied();
+        let held = self.held.values().map(|held| held.until).filter(|until| *until > now).min();
         [next, idle, held].into_iter().flatten().fold(now + LOOK_MAX, Instant::min)
     }
 
@@ -128,11 +137,14 @@ impl Sender {
         let shards = self.led();
         let read = tokio::task::spawn_blocking(move || {
             let (mut due, mut next) = (Vec::new(), None::<u64>);
+            let mut waiting = 0;
             for shard in shards {
-                let (found, after) = read::due(&store, shard, now_ms(), limit)?;
-                due.extend(found.into_iter().map(|(time_ms, id)| (time_ms, ItemKey { shard, id })));
-                next = next.into_iter().chain(after).min();
+                waiting += read::counters(&store, shard)?.items;
+                let found = read::due(&store, shard, now_ms(), limit)?;
+                due.extend(found.items.into_iter().map(|(time_ms, id)| (time_ms, ItemKey { shard, id })));
+                next = next.into_iter().chain(found.next_ms).min();
             }
+            metrics::gauge!("estafette_queue_items").set(waiting as f64);
             due.sort_unstable();
             Ok((due.into_iter().map(|(_, key)| key).collect(), next))
         });
@@ -158,9 +170,12 @@ impl Sender {
             self.hold(key, now);
             return;
         };
-        if let Some(error) = done.problem {
-            tracing::warn!(item = %key, %error, "an item cannot be worked on now");
-            self.hold(key, now);
+        match done.problem {
+            Some(error) => {
+                tracing::warn!(item = %key, %error, "an item cannot be worked on now");
+                self.hold(key, now);
+            }
+            None => drop(self.held.remove(&key)),
         }
         if done.relay_down {
             self.relay_down = Some(now + self.pause(RELAY_PAUSE));
@@ -174,8 +189,10 @@ impl Sender {
     }
 
     fn hold(&mut self, key: ItemKey, now: Instant) {
-        if self.held.len() < HELD_MAX {
-            self.held.insert(key, now + self.pause(HELD));
+        let before = self.held.get(&key).map(|held| held.pause.saturating_mul(2));
+        let pause = before.unwrap_or(self.pause(HELD)).min(HELD_LONGEST);
+        if before.is_some() || self.held.len() < HELD_MAX {
+            self.held.insert(key, Held { until: now + pause, pause });
         }
     }
 

@@ -1,7 +1,6 @@
 //! How mail for other servers is sent, and when it is tried again.
 
 use crate::queue::{Item, ItemId};
-use estafette_smtp::Secret;
 use estafette_smtp::client::{ClientConfig, ClientTimes, Login, TlsPolicy};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,8 +30,8 @@ pub struct RelayTarget {
     pub tls: RelayTls,
     /// PEM file of the authorities that its certificate is checked by; `None`: any certificate is taken.
     pub authorities: Option<PathBuf>,
-    /// Login name and password.
-    pub login: Option<(String, String)>,
+    /// Who to log in as.
+    pub login: Option<Login>,
     /// Connections at the same time, at least one.
     pub connections_max: usize,
     /// The name said in EHLO.
@@ -69,10 +68,7 @@ impl RelayTarget {
             RelayTls::Required => TlsPolicy::Required,
             RelayTls::Implicit => TlsPolicy::Implicit,
         };
-        config.login = self.login.as_ref().map(|(username, password)| Login {
-            username: username.clone(),
-            password: Secret(password.clone()),
-        });
+        config.login = self.login.clone();
         // Whoever sets a login and no TLS wants this.
         config.login_without_tls = self.tls == RelayTls::None;
         config.times = self.times;
@@ -149,4 +145,62 @@ pub struct Settings {
 
 pub(crate) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::tests::item;
+    use proptest::prelude::*;
+
+    fn schedule() -> Schedule {
+        Schedule {
+            retry_first: Duration::from_secs(60),
+            retry_max: Duration::from_secs(7200),
+            lifetime: Duration::from_secs(100_000),
+            delay_notice: Some(Duration::from_secs(14_400)),
+        }
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let (id, mut item) = (ItemId([3; 16]), item(vec![]));
+        item.delay_told = true;
+        let mut now_ms = 0;
+        let mut pauses = Vec::new();
+        for attempt in 1..13 {
+            let next_ms = schedule().next_ms(id, &item, attempt, now_ms);
+            assert_eq!(next_ms, schedule().next_ms(id, &item, attempt, now_ms), "always the same");
+            pauses.push((next_ms - now_ms) / 1000);
+            now_ms = next_ms;
+        }
+        for (pause, doubled) in
+            pauses.iter().zip([60, 120, 240, 480, 960, 1920, 3840, 7200, 7200, 7200, 7200])
+        {
+            assert!((doubled..=doubled + doubled / 4).contains(pause), "{pauses:?}");
+        }
+        let other = schedule().next_ms(ItemId([4; 16]), &item, 7, 0);
+        assert_ne!(other, schedule().next_ms(id, &item, 7, 0), "items that failed together part");
+    }
+
+    #[test]
+    fn its_own_moments_are_not_missed() {
+        let (id, mut item) = (ItemId([3; 16]), item(vec![]));
+        item.created_ms = 1000;
+        assert_eq!(schedule().next_ms(id, &item, 20, 14_000_000), 14_401_000, "the delay notice");
+        assert_eq!(schedule().next_ms(id, &item, 20, 99_000_000), 100_001_000, "the end");
+        item.delay_told = true;
+        assert!(schedule().next_ms(id, &item, 20, 14_000_000) >= 21_200_000);
+        let never = Schedule { delay_notice: Some(Duration::ZERO), ..schedule() };
+        assert_eq!(never.delay_ms(&item), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_attempt_is_always_later(attempt: u32, now_ms in 0..u64::MAX / 2, created_ms in 0..u64::MAX / 2) {
+            let mut item = item(vec![]);
+            item.created_ms = created_ms;
+            prop_assert!(schedule().next_ms(ItemId([1; 16]), &item, attempt, now_ms) > now_ms);
+        }
+    }
 }

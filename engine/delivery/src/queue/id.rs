@@ -13,7 +13,7 @@ impl ItemId {
     /// A name that follows from this one: the same at every repetition, and met by no other.
     #[must_use]
     pub fn derived(self, what: &str, numbers: &[u32]) -> ItemId {
-        let mut hasher = blake3::Hasher::new_derive_key("estafette 2025 names that follow from queue items");
+        let mut hasher = blake3::Hasher::new_derive_key("estafette: names that follow from queue items");
         hasher.update(&self.0);
         hasher.update(what.as_bytes());
         for number in numbers {
@@ -113,5 +113,5 @@ mod tests {
         assert_eq!(id.derived("failure", &[0]).to_string(), FIXED);
     }
 
-    const FIXED: &str = "?";
+    const FIXED: &str = "7d96baae64b1431abb5bd6a811002037";
 }

@@ -18,7 +18,7 @@ mod item;
 mod key;
 pub mod read;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wakeup;
 
 pub use apply::KNOWN_MS;

@@ -101,17 +101,20 @@ pub fn list<R: Read + ?Sized>(
     Ok(found)
 }
 
-/// Up to `limit` items with something to be done at this time, the most urgent first; and when the
-/// next one after this time has.
+/// Items with something to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Since when, ms since 1970, and which; the most urgent first.
+    pub items: Vec<(u64, ItemId)>,
+    /// When there is next something to be done for another, ms since 1970.
+    pub next_ms: Option<u64>,
+}
+
+/// Up to `limit` items with something to be done at this time.
 ///
 /// # Errors
 /// As [`item`].
-pub fn due<R: Read + ?Sized>(
-    rows: &R,
-    shard: ShardId,
-    now_ms: u64,
-    limit: usize,
-) -> Result<(Vec<(u64, ItemId)>, Option<u64>), Error> {
+pub fn due<R: Read + ?Sized>(rows: &R, shard: ShardId, now_ms: u64, limit: usize) -> Result<Due, Error> {
     let mut found = Vec::new();
     let range = key::kind_range(shard, Kind::Due);
     for row in rows.scan(Family::Queue, range, Direction::Forward)? {
@@ -120,14 +123,14 @@ pub fn due<R: Read + ?Sized>(
             return Err(damaged(Kind::Due, &row.key));
         };
         if time_ms > now_ms {
-            return Ok((found, Some(time_ms)));
+            return Ok(Due { items: found, next_ms: Some(time_ms) });
         }
         if found.len() == limit {
             break;
         }
         found.push((time_ms, id));
     }
-    Ok((found, next_after(rows, shard, now_ms)?))
+    Ok(Due { items: found, next_ms: next_after(rows, shard, now_ms)? })
 }
 
 fn next_after<R: Read + ?Sized>(rows: &R, shard: ShardId, now_ms: u64) -> Result<Option<u64>, Error> {
