@@ -58,16 +58,19 @@ pub(super) async fn shown(api: &Api, id: AccountId) -> Result<Value, Failure> {
 async fn with_usage(api: &Api, infos: Vec<AccountInfo>) -> Result<Vec<Value>, Failure> {
     let engine = std::sync::Arc::clone(&api.engine);
     let work = move || {
-        infos.into_iter().map(|info| {
-            let at = engine.account_ref(AccountId(info.id));
-            let (bytes, messages) = at.map_or(Ok((0, 0)), |at| read::usage(&engine.store, at))?;
-            let mut value = serde_json::to_value(&info).map_err(|_| Failure::Unexpected)?;
-            if let Value::Object(fields) = &mut value {
-                fields.insert("used_bytes".to_owned(), bytes.into());
-                fields.insert("messages".to_owned(), messages.into());
-            }
-            Ok(value)
-        }).collect()
+        infos
+            .into_iter()
+            .map(|info| {
+                let at = engine.account_ref(AccountId(info.id));
+                let (bytes, messages) = at.map_or(Ok((0, 0)), |at| read::usage(&engine.store, at))?;
+                let mut value = serde_json::to_value(&info).map_err(|_| Failure::Unexpected)?;
+                if let Value::Object(fields) = &mut value {
+                    fields.insert("used_bytes".to_owned(), bytes.into());
+                    fields.insert("messages".to_owned(), messages.into());
+                }
+                Ok(value)
+            })
+            .collect()
     };
     tokio::task::spawn_blocking(work).await?
 }

@@ -7,8 +7,8 @@ use super::{Access, Api, Failure};
 use crate::login::Outcome;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{header, Method};
-use base64::prelude::{Engine as _, BASE64_STANDARD};
+use axum::http::{Method, header};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use estafette_directory::{
     Account, Actor, Alias, Change, Directory, HostedDomain, Origin, Plan, Refusal, Role,
 };
@@ -63,7 +63,7 @@ fn refuse_other_sites(parts: &Parts) -> Result<(), Failure> {
 }
 
 /// RFC 7617.
-fn credentials(parts: &Parts) -> Result<(String, String), Failure> {
+pub(super) fn credentials(parts: &Parts) -> Result<(String, String), Failure> {
     let value = parts.headers.get(header::AUTHORIZATION).ok_or(Failure::LoginNeeded)?;
     let text = value.to_str().map_err(|_| Failure::LoginNeeded)?;
     let (scheme, encoded) = text.split_once(' ').ok_or(Failure::LoginNeeded)?;

@@ -292,12 +292,7 @@ pub(super) async fn remove_name(
 }
 
 /// An account by its username or address, or an alias of the domain by its address.
-fn catch_all(
-    directory: &Directory,
-    caller: Caller,
-    domain: DomainId,
-    to: &str,
-) -> Result<CatchAll, Failure> {
+fn catch_all(directory: &Directory, caller: Caller, domain: DomainId, to: &str) -> Result<CatchAll, Failure> {
     let alias = Address::parse(to).ok().and_then(|address| directory.alias_at(&address));
     let account = caller.account(directory, to);
     match (account, alias.filter(|alias| alias.domain == domain)) {

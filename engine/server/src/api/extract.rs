@@ -1,14 +1,18 @@
 //! What handlers take out of requests, with refusals in JSON, and small kinds of values.
 
 use super::Failure;
+use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::Json;
-use estafette_directory::{Destination, Directory, QuotaChoice, Refusal, PAGE_MAX};
+use estafette_directory::{Destination, Directory, PAGE_MAX, QuotaChoice, Refusal};
 use estafette_types::{Address, LocalPart};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use std::time::Duration;
+
+/// For a body of JSON to come whole.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A body of JSON.
 pub(super) struct Input<T>(pub(super) T);
@@ -16,7 +20,8 @@ pub(super) struct Input<T>(pub(super) T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
     type Rejection = Failure;
     async fn from_request(request: Request, state: &S) -> Result<Input<T>, Failure> {
-        let body: Result<Json<T>, JsonRejection> = Json::from_request(request, state).await;
+        let reading = tokio::time::timeout(BODY_TIMEOUT, Json::from_request(request, state));
+        let body: Result<Json<T>, JsonRejection> = reading.await.map_err(|_| Failure::BodyBroken)?;
         Ok(Input(body?.0))
     }
 }

@@ -1,12 +1,12 @@
 //! What a request fails with: a status, a word for programs, words for people.
 
 use crate::engine::EngineError;
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::http::{header, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
 use axum::Json;
-use estafette_directory::password::{HashError, PasswordProblem};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use estafette_directory::Refusal;
+use estafette_directory::password::{HashError, PasswordProblem};
 use estafette_mailbox::{NameError, Refusal as MailRefusal};
 use serde_json::json;
 

@@ -21,6 +21,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::sync::SemaphorePermit;
 
 /// Messages of one batch.
 pub(super) const BATCH_MESSAGES_MAX: usize = 256;
@@ -85,7 +86,7 @@ pub(super) async fn one(
     let id = import_id(&params.id)?;
     let flags = flags(params.flags.split(' ').filter(|flag| !flag.is_empty()))?;
     let limit = api.engine.config.smtp.message_max_bytes;
-    let body = body(&api, request, "message/rfc822", limit).await?;
+    let (body, _room) = body(&api, request, "message/rfc822", limit).await?;
     let message = Message { id, flags, date_ms: params.date_ms, body };
     let imported = import(&api, at, name, quota, vec![message]).await?;
     imported.first().map(shown).map(Json).ok_or(Failure::Unexpected)
@@ -100,7 +101,8 @@ pub(super) async fn batch(
 ) -> Result<Json<Value>, Failure> {
     let (at, quota) = target(&api, caller, &account)?;
     let name = MailboxName::parse(&params.mailbox)?;
-    let body = body(&api, request, "application/x-estafette-messages", batch_max_bytes(&api)).await?;
+    let kind = "application/x-estafette-messages";
+    let (body, _room) = body(&api, request, kind, batch_max_bytes(&api)).await?;
     let messages = parse_batch(body, api.engine.config.smtp.message_max_bytes)?;
     let imported = import(&api, at, name, quota, messages).await?;
     Ok(Json(json!({ "items": imported.iter().map(shown).collect::<Vec<_>>() })))
@@ -124,11 +126,11 @@ fn target(api: &Api, caller: Caller, name: &str) -> Result<(AccountRef, Option<u
     Ok((AccountRef { shard, account: account.id }, account.quota_bytes))
 }
 
-struct Message {
+pub(super) struct Message {
     id: DeliveryId,
     flags: Flags,
     date_ms: Option<i64>,
-    body: Bytes,
+    pub(super) body: Bytes,
 }
 
 async fn import(
@@ -161,13 +163,18 @@ async fn import(
     }
 }
 
-/// The whole body, when it is of the right kind and not too large. All bodies on their way share one room.
-async fn body(api: &Api, request: Request, kind: &'static str, limit: u64) -> Result<Bytes, Failure> {
+/// The whole body, when it is of the right kind and not too large. All bodies share one room until they are stored.
+async fn body<'a>(
+    api: &'a Api,
+    request: Request,
+    kind: &'static str,
+    limit: u64,
+) -> Result<(Bytes, SemaphorePermit<'a>), Failure> {
     let announced = announced(request.headers(), kind, limit)?;
     let room = usize::try_from(announced / 1024).unwrap_or(usize::MAX).clamp(1, IMPORT_ROOM_KIB);
     let room = u32::try_from(room).unwrap_or(u32::MAX);
-    let _room = api.import_room.acquire_many(room).await.map_err(|_| Failure::Unexpected)?;
-    collect(request.into_body(), limit).await
+    let room = api.import_room.acquire_many(room).await.map_err(|_| Failure::Unexpected)?;
+    Ok((collect(request.into_body(), limit).await?, room))
 }
 
 /// The length that the header announces; the limit when it announces none.
@@ -190,7 +197,7 @@ async fn collect(body: Body, limit: u64) -> Result<Bytes, Failure> {
     }
 }
 
-fn parse_batch(mut body: Bytes, message_max: u64) -> Result<Vec<Message>, Failure> {
+pub(super) fn parse_batch(mut body: Bytes, message_max: u64) -> Result<Vec<Message>, Failure> {
     let mut messages = Vec::new();
     while !body.is_empty() {
         if messages.len() == BATCH_MESSAGES_MAX {
@@ -199,7 +206,8 @@ fn parse_batch(mut body: Bytes, message_max: u64) -> Result<Vec<Message>, Failur
         let end = body.iter().take(BATCH_LINE_MAX_BYTES).position(|byte| *byte == b'\n');
         let line = body.split_to(end.ok_or_else(|| Failure::field("batch", "a line that does not end"))?);
         body.advance(1);
-        let line: BatchLine = serde_json::from_slice(&line).map_err(|error| Failure::field("batch", error))?;
+        let line: BatchLine =
+            serde_json::from_slice(&line).map_err(|error| Failure::field("batch", error))?;
         if line.size > message_max {
             return Err(Failure::TooLarge { limit: message_max });
         }
@@ -217,7 +225,7 @@ fn parse_batch(mut body: Bytes, message_max: u64) -> Result<Vec<Message>, Failur
     Ok(messages)
 }
 
-fn import_id(text: &str) -> Result<DeliveryId, Failure> {
+pub(super) fn import_id(text: &str) -> Result<DeliveryId, Failure> {
     let bad = || Failure::field("id", "must be 32 hexadecimal digits");
     if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(bad());
@@ -227,14 +235,15 @@ fn import_id(text: &str) -> Result<DeliveryId, Failure> {
 }
 
 /// `\Recent` is nobody's to set and passed over (RFC 3501 §2.3.2).
-fn flags<'a>(names: impl Iterator<Item = &'a str>) -> Result<Flags, Failure> {
+pub(super) fn flags<'a>(names: impl Iterator<Item = &'a str>) -> Result<Flags, Failure> {
     let mut flags = Flags::default();
     for name in names.take(FLAGS_MAX) {
         let system = SystemFlags::NAMES.iter().find(|(_, known)| known.eq_ignore_ascii_case(name));
         if let Some((flag, _)) = system {
             flags.system = flags.system.with(*flag);
         } else if !name.eq_ignore_ascii_case("\\Recent") {
-            let keyword = Keyword::parse(name).map_err(|error| Failure::field("flags", format!("'{name}': {error}")))?;
+            let keyword = Keyword::parse(name)
+                .map_err(|error| Failure::field("flags", format!("'{name}': {error}")))?;
             if !flags.keywords.contains(&keyword) {
                 flags.keywords.push(keyword);
             }

@@ -2,15 +2,20 @@
 //!
 //! The tasks end when they are aborted, and their connections with them.
 
+use super::lent::Back;
 use super::{Access, health, local, router};
 use crate::engine::Engine;
 use crate::node::StartError;
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::response::Response;
+use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::EXPECT;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -91,15 +96,29 @@ async fn connection<S>(stream: S, address: Option<SocketAddr>, router: Router)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        if let Some(address) = address {
-            request.extensions_mut().insert(ConnectInfo(address));
-        }
-        router.clone().call(request)
-    });
+    let service = service_fn(move |request| answer(request, address, router.clone()));
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_MAX_BYTES);
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a connection to the API broke");
     }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    address: Option<SocketAddr>,
+    mut router: Router,
+) -> Result<Response, Infallible> {
+    // Who waits to be told to go on has sent nothing yet.
+    let waits = request.headers().contains_key(EXPECT);
+    let back = Back::default();
+    let mut request = request.map(|body| back.lend(body));
+    if let Some(address) = address {
+        request.extensions_mut().insert(ConnectInfo(address));
+    }
+    let response = router.call(request).await?;
+    if !waits {
+        back.discard().await;
+    }
+    Ok(response)
 }

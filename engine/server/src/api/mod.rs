@@ -16,6 +16,7 @@ mod extract;
 mod failure;
 mod health;
 mod import;
+mod lent;
 mod listen;
 mod local;
 mod mailboxes;
@@ -35,9 +36,9 @@ pub(crate) use listen::{serve_local, serve_network};
 pub(crate) use local::{connect, socket_path};
 
 use crate::engine::{Engine, now_ms};
+use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, patch, post, put};
-use axum::Router;
 use estafette_directory::Directory;
 use failure::Failure;
 use parking_lot::RwLockReadGuard;

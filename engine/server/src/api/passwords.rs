@@ -43,7 +43,8 @@ impl Api {
 }
 
 fn check(password: &str, names: &Names<'_>) -> Result<(), PasswordProblem> {
-    let locals = names.addresses.iter().filter_map(|address| address.rsplit_once('@')).map(|(local, _)| local);
+    let locals =
+        names.addresses.iter().filter_map(|address| address.rsplit_once('@')).map(|(local, _)| local);
     let all: Vec<&str> = names.addresses.iter().map(String::as_str).chain(locals).collect();
     check_rules(password, names.username, &all)?;
     let lower = password.to_lowercase();

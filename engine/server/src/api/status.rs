@@ -13,8 +13,10 @@ impl Shared {
     /// All groups of the node with what they are for.
     pub(super) fn groups(&self) -> Vec<(String, Status)> {
         let engine = &self.engine;
-        let mut groups =
-            vec![("control".to_owned(), engine.control.status()), ("traffic".to_owned(), engine.traffic.status())];
+        let mut groups = vec![
+            ("control".to_owned(), engine.control.status()),
+            ("traffic".to_owned(), engine.traffic.status()),
+        ];
         for shard in engine.shards.all() {
             if let Ok(group) = engine.shards.group(shard) {
                 groups.push((format!("shard {shard}"), group.status()));

@@ -160,14 +160,19 @@ fn addresses(value: &Value) -> String {
 
 fn state(value: &Value) -> String {
     let is = |key: &str| value.get(key) == Some(&Value::Bool(true));
-    let words = [(is("disabled"), "disabled"), (is("locked"), "locked"), (!is("has_password"), "no password")];
+    let words =
+        [(is("disabled"), "disabled"), (is("locked"), "locked"), (!is("has_password"), "no password")];
     words.into_iter().filter(|(on, _)| *on).map(|(_, word)| word).collect::<Vec<_>>().join(", ")
 }
 
 fn services(value: &Value) -> String {
     let services = value.get("services").and_then(Value::as_object);
     let on = |services: &Map<String, Value>| {
-        services.iter().filter(|(_, on)| on.as_bool() == Some(true)).map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        services
+            .iter()
+            .filter(|(_, on)| on.as_bool() == Some(true))
+            .map(|(name, _)| name.clone())
+            .collect::<Vec<_>>()
     };
     services.map_or_else(String::new, |services| on(services).join(", "))
 }
@@ -184,7 +189,9 @@ pub(super) const FIELDS: [Column<'_>; 16] = [
     ("messages", |v| text(v, "messages")),
     ("services", services),
     ("sent on to", |v| text(v, "redirect_to")),
-    ("keeps a copy", |v| if text(v, "redirect_to").is_empty() { String::new() } else { text(v, "redirect_keeps_copy") }),
+    ("keeps a copy", |v| {
+        if text(v, "redirect_to").is_empty() { String::new() } else { text(v, "redirect_keeps_copy") }
+    }),
     ("members", |v| text(v, "members")),
     ("shard", |v| text(v, "shard")),
     ("created", |v| moment(v, "created_ms")),
@@ -208,9 +215,7 @@ impl AccountCommand {
                 let items = client.list(&format!("/accounts?search={}{domain}", escape(&search))).await?;
                 context.output.list(&items, &COLUMNS)
             }
-            AccountCommand::Show(one) => {
-                context.output.fields(&client.get(&one.path()).await?, &FIELDS)
-            }
+            AccountCommand::Show(one) => context.output.fields(&client.get(&one.path()).await?, &FIELDS),
             AccountCommand::Change(change) => change.run(context, client).await,
             AccountCommand::Delete { account, confirm } => delete(context, client, &account, confirm).await,
             AccountCommand::Password { account, stdin, none } => {
@@ -229,7 +234,8 @@ impl AccountCommand {
                 patch(context, client, &one, &json!({ "locked": false }), "is open to delegates again").await
             }
             AccountCommand::Quota { account, quota } => {
-                patch(context, client, &account, &json!({ "quota": quota.value() }), "has another quota").await
+                patch(context, client, &account, &json!({ "quota": quota.value() }), "has another quota")
+                    .await
             }
             AccountCommand::Address(command) => command.run(context, client).await,
             AccountCommand::Redirect(redirect) => redirect.run(context, client).await,

@@ -32,11 +32,15 @@ pub(super) struct AddressOf {
 pub(super) struct Redirect {
     #[command(flatten)]
     account: One,
-    /// Where to: usernames and addresses; none ends the redirection
+    /// Where to: usernames and addresses
+    #[arg(required_unless_present = "none")]
     to: Vec<String>,
     /// Keep a copy in the mailbox
-    #[arg(long, requires = "to")]
+    #[arg(long)]
     keep_copy: bool,
+    /// End the redirection
+    #[arg(long, conflicts_with_all = ["to", "keep_copy"])]
+    none: bool,
 }
 
 #[derive(Args, Debug)]
@@ -108,8 +112,12 @@ impl AddressCommand {
         let (method, of, body, what) = match self {
             AddressCommand::Add(of) => (Method::PUT, of, None, "added"),
             AddressCommand::Remove(of) => (Method::DELETE, of, None, "removed"),
-            AddressCommand::Disable(of) => (Method::PATCH, of, Some(json!({ "enabled": false })), "switched off"),
-            AddressCommand::Enable(of) => (Method::PATCH, of, Some(json!({ "enabled": true })), "switched on"),
+            AddressCommand::Disable(of) => {
+                (Method::PATCH, of, Some(json!({ "enabled": false })), "switched off")
+            }
+            AddressCommand::Enable(of) => {
+                (Method::PATCH, of, Some(json!({ "enabled": true })), "switched on")
+            }
         };
         let path = format!("{}/addresses/{}", of.account.path(), escape(&of.address));
         let account = client.call(method, &path, body.as_ref()).await?;
@@ -121,7 +129,7 @@ impl AddressCommand {
 impl Redirect {
     pub(super) async fn run(self, context: &Context, client: &mut Client) -> Result<(), CliError> {
         let path = format!("{}/redirection", self.account.path());
-        if self.to.is_empty() {
+        if self.none {
             let account = client.call(Method::DELETE, &path, None).await?;
             let sentence = format!("mail of {} stays here", text(&account, "username"));
             return context.output.done(&account, &sentence);
@@ -129,8 +137,11 @@ impl Redirect {
         let body = json!({ "to": self.to, "keep_copy": self.keep_copy });
         let account = client.call(Method::PUT, &path, Some(&body)).await?;
         let copy = if self.keep_copy { ", a copy is kept" } else { "" };
-        let sentence =
-            format!("mail of {} goes on to {}{copy}", text(&account, "username"), text(&account, "redirect_to"));
+        let sentence = format!(
+            "mail of {} goes on to {}{copy}",
+            text(&account, "username"),
+            text(&account, "redirect_to")
+        );
         context.output.done(&account, &sentence)
     }
 }
@@ -141,7 +152,10 @@ impl Services {
         for (services, on) in [(self.on, true), (self.off, false)] {
             for service in services {
                 if body.insert(service.word().to_owned(), on.into()).is_some_and(|before| before != on) {
-                    return Err(CliError::argument("--off", format!("{} is switched on too", service.word())));
+                    return Err(CliError::argument(
+                        "--off",
+                        format!("{} is switched on too", service.word()),
+                    ));
                 }
             }
         }

@@ -81,7 +81,8 @@ const COLUMNS: [Column<'_>; 4] = [
 
 fn options(value: &Value) -> String {
     let options = value.get("options").and_then(Value::as_object).cloned().unwrap_or_default();
-    let on = options.iter().filter(|(_, on)| on.as_bool() == Some(true)).map(|(name, _)| name.replace('_', "-"));
+    let on =
+        options.iter().filter(|(_, on)| on.as_bool() == Some(true)).map(|(name, _)| name.replace('_', "-"));
     on.collect::<Vec<_>>().join(", ")
 }
 

@@ -138,9 +138,10 @@ fn body_problem(problem: &Problem) -> (String, String) {
         Problem::Unnamed { hash, bytes } => {
             (hash.to_string(), format!("nothing refers to it, and its {bytes} bytes are not to be collected"))
         }
-        Problem::StrayChunk { key } => {
-            (estafette_mailbox::HexKey(key.clone()).to_string(), "a piece of a body that is not there".to_owned())
-        }
+        Problem::StrayChunk { key } => (
+            estafette_mailbox::HexKey(key.clone()).to_string(),
+            "a piece of a body that is not there".to_owned(),
+        ),
         other => (String::new(), format!("{other:?}")),
     }
 }

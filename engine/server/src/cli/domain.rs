@@ -50,8 +50,12 @@ pub(super) enum DomainCommand {
     CatchAll {
         /// Its name
         name: String,
-        /// An account or an alias; without it, nobody
+        /// An account or an alias
+        #[arg(required_unless_present = "none")]
         to: Option<String>,
+        /// Nobody: such mail is refused
+        #[arg(long, conflicts_with = "to")]
+        none: bool,
     },
 }
 
@@ -208,13 +212,15 @@ impl DomainCommand {
             DomainCommand::Alias(command) => {
                 let (method, name, alias, what) = match command {
                     NameCommand::Add { name, alias } => (Method::PUT, name, alias, "is now another name of"),
-                    NameCommand::Remove { name, alias } => (Method::DELETE, name, alias, "is no longer a name of"),
+                    NameCommand::Remove { name, alias } => {
+                        (Method::DELETE, name, alias, "is no longer a name of")
+                    }
                 };
                 let path = format!("/domains/{}/names/{}", escape(&name), escape(&alias));
                 let domain = client.call(method, &path, None).await?;
                 context.output.done(&domain, &format!("{alias} {what} {name}"))
             }
-            DomainCommand::CatchAll { name, to } => {
+            DomainCommand::CatchAll { name, to, none: _ } => {
                 let path = format!("/domains/{}/catch-all", escape(&name));
                 let (method, body) = match &to {
                     Some(to) => (Method::PUT, Some(json!({ "to": to }))),

@@ -18,8 +18,12 @@ pub(super) enum MailboxCommand {
 const COLUMNS: [Column<'_>; 6] = [
     ("NAME", |v| text(v, "name")),
     ("USE", |v| text(v, "special_use")),
-    ("MESSAGES", |v| if v.get("selectable") == Some(&Value::Bool(false)) { String::new() } else { text(v, "messages") }),
-    ("UNSEEN", |v| if v.get("selectable") == Some(&Value::Bool(false)) { String::new() } else { text(v, "unseen") }),
+    ("MESSAGES", |v| {
+        if v.get("selectable") == Some(&Value::Bool(false)) { String::new() } else { text(v, "messages") }
+    }),
+    ("UNSEEN", |v| {
+        if v.get("selectable") == Some(&Value::Bool(false)) { String::new() } else { text(v, "unseen") }
+    }),
     ("SIZE", |v| bytes(v, "bytes")),
     ("SUBSCRIBED", |v| text(v, "subscribed")),
 ];

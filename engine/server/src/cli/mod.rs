@@ -80,6 +80,10 @@ enum Command {
     #[command(subcommand)]
     Queue(queue::QueueCommand),
     /// Bring mail from elsewhere into an account
+    ///
+    /// Messages are kept to the bit, apart from line ends (a lone LF becomes CRLF). An import that was stopped can be
+    /// run again: what is there already is known by its mailbox, its bytes and its place among equal messages, and is
+    /// not added twice, not even after it was deleted.
     #[command(subcommand)]
     Import(import::ImportCommand),
     /// Who changed what, when, from where

@@ -102,7 +102,10 @@ fn aligned(rows: &[Vec<String>]) -> Vec<String> {
 
 /// Without control characters, and without those that turn the direction of writing.
 fn clean(text: &str) -> String {
-    let bad = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let bad = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|c| if bad(c) { '\u{fffd}' } else { c }).collect()
 }
 

@@ -77,7 +77,8 @@ impl QueueCommand {
             QueueCommand::List { search } => {
                 let mut items: Vec<Value> = Vec::new();
                 loop {
-                    let after = items.last().map_or_else(String::new, |last| format!("&after={}", text(last, "id")));
+                    let after =
+                        items.last().map_or_else(String::new, |last| format!("&after={}", text(last, "id")));
                     let path = format!("/queue?limit={PAGE}&search={}{after}", escape(&search));
                     let page = client.get(&path).await?;
                     let more = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -95,7 +96,8 @@ impl QueueCommand {
                     return Ok(());
                 }
                 context.output.line("")?;
-                let recipients = item.get("recipients").and_then(Value::as_array).cloned().unwrap_or_default();
+                let recipients =
+                    item.get("recipients").and_then(Value::as_array).cloned().unwrap_or_default();
                 context.output.list(&recipients, &RECIPIENTS)
             }
             QueueCommand::Retry { id } => {

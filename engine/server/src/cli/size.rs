@@ -47,7 +47,11 @@ impl FromStr for Size {
             _ => return Err(bad()),
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() || fraction.len() > 6 || fraction.contains('.') || (power == 0 && !fraction.is_empty()) {
+        if whole.is_empty()
+            || fraction.len() > 6
+            || fraction.contains('.')
+            || (power == 0 && !fraction.is_empty())
+        {
             return Err(bad());
         }
         let whole: u64 = whole.parse().map_err(|_| bad())?;
@@ -62,7 +66,11 @@ impl FromStr for Size {
 impl<T: FromStr> FromStr for Limit<T> {
     type Err = T::Err;
     fn from_str(text: &str) -> Result<Limit<T>, T::Err> {
-        if text.eq_ignore_ascii_case("unlimited") { Ok(Limit::Unlimited) } else { text.parse().map(Limit::Of) }
+        if text.eq_ignore_ascii_case("unlimited") {
+            Ok(Limit::Unlimited)
+        } else {
+            text.parse().map(Limit::Of)
+        }
     }
 }
 
@@ -82,9 +90,10 @@ impl FromStr for Quota {
         match text.to_ascii_lowercase().as_str() {
             "default" => Ok(Quota::Default),
             "unlimited" => Ok(Quota::Unlimited),
-            _ => text.parse().map(Quota::Of).map_err(|SizeError(text, _)| {
-                SizeError(text, ", or 'default' or 'unlimited'")
-            }),
+            _ => text
+                .parse()
+                .map(Quota::Of)
+                .map_err(|SizeError(text, _)| SizeError(text, ", or 'default' or 'unlimited'")),
         }
     }
 }

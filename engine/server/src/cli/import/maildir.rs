@@ -35,7 +35,10 @@ pub(super) struct Entry {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
     /// With CRLF line ends.
-    Body { body: Vec<u8>, date_ms: Option<i64> },
+    Body {
+        body: Vec<u8>,
+        date_ms: Option<i64>,
+    },
     TooLarge,
     /// A link, a pipe, a folder.
     NoFile,

@@ -189,7 +189,8 @@ fn from_date(line: &[u8]) -> Option<i64> {
     let (month, day) = (month_of(month)?, day.parse::<u8>().ok()?);
     let mut parts = clock.split(':').map(|part| part.parse::<u8>().ok());
     let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next().unwrap_or(Some(0))?);
-    let year = tail.iter().take(3).find(|word| word.len() == 4 && word.bytes().all(|b| b.is_ascii_digit()))?;
+    let year =
+        tail.iter().take(3).find(|word| word.len() == 4 && word.bytes().all(|b| b.is_ascii_digit()))?;
     let zone = tail.iter().take(3).find_map(|word| zone_minutes(word)).unwrap_or(0);
     let date = Date::from_calendar_date(year.parse().ok()?, month, day).ok()?;
     let time = Time::from_hms(hour, minute, second.min(59)).ok()?;
@@ -221,7 +222,9 @@ fn zone_minutes(text: &str) -> Option<i64> {
 pub(super) fn flags(body: &[u8]) -> Vec<String> {
     let header = body.get(..body.len().min(HEADER_MAX_BYTES)).unwrap_or_default();
     let mut flags: Vec<String> = Vec::new();
-    for line in header.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).take_while(|line| !line.is_empty()) {
+    for line in
+        header.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).take_while(|line| !line.is_empty())
+    {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (name, value) = line.split_at(colon);
         let Ok(value) = std::str::from_utf8(value.get(1..).unwrap_or_default()) else { continue };
@@ -253,8 +256,13 @@ fn letters(value: &str, known: &[(char, &str)], flags: &mut Vec<String>) {
 
 fn mozilla(value: &str, flags: &mut Vec<String>) {
     let bits = u32::from_str_radix(value, 16).unwrap_or(0);
-    let known =
-        [(0x1, "\\Seen"), (0x2, "\\Answered"), (0x4, "\\Flagged"), (0x8, "\\Deleted"), (0x1000, "$Forwarded")];
+    let known = [
+        (0x1, "\\Seen"),
+        (0x2, "\\Answered"),
+        (0x4, "\\Flagged"),
+        (0x8, "\\Deleted"),
+        (0x1000, "$Forwarded"),
+    ];
     for (_, flag) in known.into_iter().filter(|(bit, _)| bits & bit != 0) {
         add(flag, flags);
     }

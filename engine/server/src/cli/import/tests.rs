@@ -80,7 +80,14 @@ fn dates_of_from_lines() {
     assert_eq!(date("a@b Thu Jan  1 00:00:00 -0130 1970"), Some(5_400_000));
     assert_eq!(date("\"Sat x\"@b Thu Jan  1 00:00:00 UTC 1970"), Some(0));
     assert_eq!(date("a@b Sat Dec 31 23:59:60 2016"), Some(1_483_228_799_000));
-    for bad in ["a@b", "", "a@b Sat Foo 1 00:00:00 1970", "a@b Sat Feb 30 00:00:00 1970", "Sat Jan 1 99:00:00 1970", "Sat"] {
+    for bad in [
+        "a@b",
+        "",
+        "a@b Sat Foo 1 00:00:00 1970",
+        "a@b Sat Feb 30 00:00:00 1970",
+        "Sat Jan 1 99:00:00 1970",
+        "Sat",
+    ] {
         assert_eq!(date(bad), None, "{bad}");
     }
 }
@@ -91,7 +98,9 @@ fn large_messages_are_passed_over() {
     text.extend(std::iter::repeat_n(b'x', 5000));
     text.extend_from_slice(b"\n\nFrom b Sat Jan  3 01:05:34 1996\nA: 2\n");
     let found = read_all(&text, 1000);
-    assert!(matches!(found.as_slice(), [Found::TooLarge { offset: 0 }, Found::Message { body, .. }] if body == b"A: 2\r\n"));
+    assert!(
+        matches!(found.as_slice(), [Found::TooLarge { offset: 0 }, Found::Message { body, .. }] if body == b"A: 2\r\n")
+    );
 }
 
 /// Gives so many bytes without holding them.
@@ -114,22 +123,28 @@ impl Read for Endless {
     }
 }
 
+/// Of an endless source.
+const TOTAL: u64 = 8 << 20;
+
 #[test]
 fn endless_lines_cost_time_but_no_memory() {
     for byte in [b'x', b'>', b'\n', b'\r', 0] {
         let head: &[u8] = b"From a Sat Jan  3 01:05:34 1996\nA: 1\n\n";
-        let source = Endless { head: Cursor::new(head), byte, left: 64 << 20 };
+        let source = Endless { head: Cursor::new(head), byte, left: TOTAL };
         let mut mbox = Mbox::open(BufReader::new(source), 100_000).unwrap().unwrap();
         assert!(matches!(mbox.next().unwrap(), Some(Found::TooLarge { .. })), "{byte}");
         assert!(mbox.next().unwrap().is_none());
-        assert_eq!(mbox.offset(), head.len() as u64 + (64 << 20));
+        assert_eq!(mbox.offset(), head.len() as u64 + TOTAL);
     }
 }
 
 #[test]
 fn flags_of_the_header() {
     let flags = |text: &str| mbox::flags(text.as_bytes());
-    assert_eq!(flags("Status: RO\r\nX-Status: AF\r\n\r\nStatus: D\r\n"), ["\\Seen", "\\Answered", "\\Flagged"]);
+    assert_eq!(
+        flags("Status: RO\r\nX-Status: AF\r\n\r\nStatus: D\r\n"),
+        ["\\Seen", "\\Answered", "\\Flagged"]
+    );
     assert_eq!(flags("X-STATUS:T\r\nX-Keywords: work, $Label1 b(d\r\n"), ["\\Draft", "work", "$Label1"]);
     assert_eq!(flags("X-Mozilla-Status: 1005\r\n"), ["\\Seen", "\\Flagged", "$Forwarded"]);
     assert!(flags("Status\r\nX-Mozilla-Status: zz\r\n: x\r\n").is_empty());
@@ -218,8 +233,9 @@ fn events(source: Source, limits: Limits) -> Vec<Event> {
 fn batches_keep_to_the_limits_and_the_order() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("mbox");
-    let text: String =
-        (0..10).map(|n| format!("From x Sat Jan  3 01:05:34 1996\nA: {n}\n\n{}\n\n", "y".repeat(n * 50))).collect();
+    let text: String = (0..10)
+        .map(|n| format!("From x Sat Jan  3 01:05:34 1996\nA: {n}\n\n{}\n\n", "y".repeat(n * 50)))
+        .collect();
     fs::write(&path, &text).unwrap();
     let limits = Limits { message_bytes: 400, batch_messages: 3, batch_bytes: 1000 };
     let events = events(Source::Mbox { path, mailbox: MailboxName::inbox() }, limits);
@@ -230,7 +246,9 @@ fn batches_keep_to_the_limits_and_the_order() {
             Event::Total { amount, bytes } => assert!(bytes && amount == text.len() as u64),
             Event::Skipped { .. } => skipped += 1,
             Event::Batch { batch, position } => {
-                assert!(batch.parts.len() <= 3 && batch.parts.iter().map(|p| p.bytes()).sum::<usize>() <= 1000);
+                assert!(
+                    batch.parts.len() <= 3 && batch.parts.iter().map(|p| p.bytes()).sum::<usize>() <= 1000
+                );
                 assert!(position > last);
                 last = position;
                 places.extend(batch.parts.into_iter().map(|part| part.place));
