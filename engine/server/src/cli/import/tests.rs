@@ -92,6 +92,56 @@ fn dates_of_from_lines() {
     }
 }
 
+/// Numbers that look random and are the same at every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
+}
+
+#[test]
+fn what_is_quoted_as_mboxrd_comes_back() {
+    const PARTS: [&str; 12] = [
+        "From ",
+        ">From ",
+        ">",
+        ">>From x",
+        "From a Sat Jan  3 01:05:34 1996",
+        "\n",
+        "\n\n",
+        "\r",
+        "\r\n",
+        "From",
+        "x",
+        "é\0",
+    ];
+    let mut numbers = Numbers(1);
+    for _ in 0..2000 {
+        let count = 1 + numbers.below(4);
+        let message = |numbers: &mut Numbers| {
+            let parts = numbers.below(12);
+            (0..parts).fold("A: b\n".to_owned(), |text, _| text + PARTS[numbers.below(PARTS.len())]) + "end\n"
+        };
+        let messages: Vec<String> = (0..count).map(|_| message(&mut numbers)).collect();
+        let mut text = String::new();
+        for message in &messages {
+            text.push_str("From a Sat Jan  3 01:05:34 1996\n");
+            for line in message.split_inclusive('\n') {
+                let quoted = line.trim_start_matches('>').starts_with("From ");
+                text.push_str(if quoted { ">" } else { "" });
+                text.push_str(line);
+            }
+            text.push('\n');
+        }
+        let wanted: Vec<String> =
+            messages.iter().map(|message| message.replace("\r\n", "\n").replace('\n', "\r\n")).collect();
+        assert_eq!(bodies(text.as_bytes()), wanted, "{text:?}");
+    }
+}
+
 #[test]
 fn large_messages_are_passed_over() {
     let mut text = b"From a Sat Jan  3 01:05:34 1996\nA: 1\n\n".to_vec();
@@ -148,7 +198,7 @@ fn flags_of_the_header() {
     assert_eq!(flags("X-STATUS:T\r\nX-Keywords: work, $Label1 b(d\r\n"), ["\\Draft", "work", "$Label1"]);
     assert_eq!(flags("X-Mozilla-Status: 1005\r\n"), ["\\Seen", "\\Flagged", "$Forwarded"]);
     assert!(flags("Status\r\nX-Mozilla-Status: zz\r\n: x\r\n").is_empty());
-    assert!(mbox::flags(&vec![b'\n'; 100]).is_empty());
+    assert!(mbox::flags(&[b'\n'; 100]).is_empty());
     mbox::flags(&vec![b':'; 10 << 20]);
 }
 
