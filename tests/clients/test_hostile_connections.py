@@ -6,8 +6,11 @@ import random
 import re
 import resource
 import socket
+import ssl
+import threading
 import time
 import urllib.request
+import warnings
 
 import pytest
 
@@ -175,7 +178,6 @@ def trickle(wire, data, until):
 
 def test_slow_clients_are_sent_away(node):
     """A byte now and then does not prolong the time for a command, on any port, TLS or not."""
-    import threading
     results = {}
 
     def one(door):
@@ -270,7 +272,6 @@ def test_clients_that_never_read_are_cut_off(node, account):
 @functools.cache
 def client_hello():
     """What a real client says first."""
-    import ssl
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.create_default_context()
     client = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
@@ -393,8 +394,6 @@ def test_abandoned_handshakes(node):
 
 
 def test_old_versions_of_tls_are_refused(node):
-    import ssl
-    import warnings
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         context = node.tls()
@@ -462,9 +461,13 @@ def test_two_thousand_idle_connections(node):
 def test_metrics_tell_of_it(node):
     """The sessions that were dropped are not counted as open."""
     host, port = node.address("http")
+
     def open_sessions():
         text = urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10).read().decode()
-        return sum(float(value) for value in re.findall(r"^estafette_sessions\{[^}]*\} (\S+)$", text, re.MULTILINE))
+        found = re.findall(r"^estafette_sessions\{[^}]*\} (\S+)$", text, re.MULTILINE)
+        assert found
+        return sum(map(float, found))
+
     try:
         urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10)
     except OSError as error:

@@ -4,8 +4,6 @@ import statistics
 import threading
 import time
 
-import pytest
-
 import mail
 from hostile import CONFIG, DOORS, Wire, dial, healthy, log_in, protocol_of, serves, try_login
 
