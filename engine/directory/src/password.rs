@@ -3,11 +3,13 @@
 //! All of this is slow on purpose or random, so it happens outside of [`crate::Directory::apply`], on
 //! a thread that may block: commands carry the hash. An unknown user costs the same time as a known one.
 
-use argon2::password_hash::{PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::{Output, PasswordHasher, SaltString};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use estafette_types::Username;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 use unicode_normalization::UnicodeNormalization;
 
 /// The fewest characters of a password.
@@ -18,6 +20,9 @@ pub const PASSWORD_MAX_BYTES: usize = 256;
 const RANDOM_CHARS: usize = 19;
 /// Letters and digits that cannot be taken for one another; 32 of them, so a byte's low bits choose evenly.
 const RANDOM_ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+/// Working memories that are kept for the next check. An allocator would not give their pages back, and
+/// would keep some for each thread that ever checked a password.
+const MEMORIES_KEPT: usize = 2;
 const COMMON: &str = include_str!("../data/common-passwords.txt");
 
 /// An Argon2id hash in PHC form. Is shown nowhere, in no log either.
@@ -175,6 +180,7 @@ pub struct Hasher {
     parameters: Parameters,
     /// The hash that the password of an unknown user is held against.
     dummy: PasswordHash,
+    memories: Arc<Mutex<Vec<Vec<Block>>>>,
 }
 
 impl fmt::Debug for Hasher {
@@ -189,7 +195,8 @@ impl Hasher {
         let params = Params::new(parameters.memory_kib, parameters.passes, parameters.lanes, None)
             .map_err(HashError::Parameters)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let mut hasher = Hasher { argon2, parameters, dummy: PasswordHash::new("") };
+        let mut hasher =
+            Hasher { argon2, parameters, dummy: PasswordHash::new(""), memories: Arc::default() };
         hasher.dummy = hasher.hash(&random()?)?;
         Ok(hasher)
     }
@@ -211,10 +218,7 @@ impl Hasher {
     pub fn verify(&self, hash: Option<&PasswordHash>, password: &str) -> bool {
         let too_long = password.len() > PASSWORD_MAX_BYTES;
         let prepared = if too_long { String::new() } else { prepare(password) };
-        let against = |hash: &PasswordHash| {
-            argon2::PasswordHash::new(hash.as_str())
-                .is_ok_and(|parsed| self.argon2.verify_password(prepared.as_bytes(), &parsed).is_ok())
-        };
+        let against = |hash: &PasswordHash| self.is_of(hash, prepared.as_bytes()).unwrap_or(false);
         match hash.filter(|hash| hash.is_valid()) {
             Some(hash) => against(hash) && !too_long,
             None => {
@@ -222,6 +226,32 @@ impl Hasher {
                 false
             }
         }
+    }
+
+    /// Computes the hash again, in memory that is used again; `None` for a hash that cannot be read.
+    fn is_of(&self, hash: &PasswordHash, password: &[u8]) -> Option<bool> {
+        let parsed = argon2::PasswordHash::new(hash.as_str()).ok()?;
+        let algorithm = Algorithm::try_from(parsed.algorithm).ok()?;
+        let version = parsed.version.map_or(Ok(Version::V0x13), Version::try_from).ok()?;
+        let params = Params::try_from(&parsed).ok()?;
+        let expected = parsed.hash?;
+        let mut salt = [0; 64];
+        let salt = parsed.salt?.decode_b64(&mut salt).ok()?;
+        let blocks = params.block_count();
+        let mut memory = self.memories.lock().pop().unwrap_or_default();
+        memory.resize(memory.len().max(blocks), Block::new());
+        let argon2 = Argon2::new(algorithm, version, params);
+        let computed = Output::init_with(expected.len(), |out| {
+            let room = memory.get_mut(..blocks).unwrap_or_default();
+            Ok(argon2.hash_password_into_with_memory(password, salt, out, room)?)
+        });
+        let mut kept = self.memories.lock();
+        // One that an unusual hash needed is not kept.
+        if kept.len() < MEMORIES_KEPT && memory.len() <= self.argon2.params().block_count() {
+            kept.push(memory);
+        }
+        // Compares in constant time.
+        Some(computed.ok()? == expected)
     }
 
     /// True when a hash was made with other parameters: set it again after the next good login.

@@ -65,7 +65,8 @@ fn relay(config: &Config, hostname: &str) -> Result<RelayTarget, StartError> {
         RelayTls::Implicit => outbound::RelayTls::Implicit,
     };
     target.authorities = Some(relay.ca.clone()).filter(|path| !path.as_os_str().is_empty());
-    target.login = Some((relay.username.clone(), relay.password.clone())).filter(|(user, _)| !user.is_empty());
+    target.login =
+        Some((relay.username.clone(), relay.password.clone())).filter(|(user, _)| !user.is_empty());
     target.connections_max = relay.connections_max;
     Ok(target)
 }
@@ -99,7 +100,9 @@ async fn reload(certificates: Arc<Certificates>, pause: Duration) {
         let certificates = Arc::clone(&certificates);
         match tokio::task::spawn_blocking(move || certificates.reload()).await {
             Ok(Ok(true)) => tracing::info!("new certificates are in use"),
-            Ok(Err(error)) => tracing::error!(%error, "the certificates changed but cannot be used; the old ones stay"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the certificates changed but cannot be used; the old ones stay")
+            }
             _ => {}
         }
     }

@@ -3,8 +3,8 @@
 use crate::engine::{Engine, EngineError};
 use crate::node::StartError;
 use estafette_directory::{
-    Actor, Administrator, Change, NewAccount, NewDomain, Origin, Plan, PlanFields, QuotaChoice, Reply, Role, Standing,
-    password,
+    Actor, Administrator, Change, NewAccount, NewDomain, Origin, Plan, PlanFields, QuotaChoice, Reply, Role,
+    Standing, password,
 };
 use estafette_types::{Domain, LocalPart, ShardId, Username};
 use serde::{Deserialize, Serialize};
@@ -188,7 +188,8 @@ async fn make_domain(
 fn write_secret(path: &Path, demo: &Demo) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let text = serde_json::to_vec_pretty(demo)?;
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(&text)?;
     file.sync_all()
 }

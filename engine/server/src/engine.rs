@@ -55,7 +55,12 @@ pub(crate) enum EngineError {
 
 impl Engine {
     /// Changes the directory: checked, proposed, applied.
-    pub(crate) async fn change(&self, actor: Actor, origin: Origin, change: Change) -> Result<Reply, EngineError> {
+    pub(crate) async fn change(
+        &self,
+        actor: Actor,
+        origin: Origin,
+        change: Change,
+    ) -> Result<Reply, EngineError> {
         let command = Command { actor, origin, change };
         self.directory.read().validate(&command)?;
         let proposal = Proposal { command: Bytes::from(command.encode()?), bodies: Vec::new() };

@@ -46,7 +46,12 @@ struct Opener<'a> {
 }
 
 impl Opener<'_> {
-    fn open<P: Protocol>(&mut self, protocol: P, endpoints: &[Endpoint], implicit_tls: bool) -> Result<(), StartError> {
+    fn open<P: Protocol>(
+        &mut self,
+        protocol: P,
+        endpoints: &[Endpoint],
+        implicit_tls: bool,
+    ) -> Result<(), StartError> {
         let protocol = Arc::new(protocol);
         for endpoint in endpoints {
             let socket = bind_first(*endpoint)?;
@@ -57,7 +62,12 @@ impl Opener<'_> {
                 implicit_tls,
                 limits: self.limits,
             };
-            self.bound.tasks.spawn(serve(Arc::clone(&protocol), listener, self.gate.clone(), self.stopping.clone()));
+            self.bound.tasks.spawn(serve(
+                Arc::clone(&protocol),
+                listener,
+                self.gate.clone(),
+                self.stopping.clone(),
+            ));
         }
         Ok(())
     }

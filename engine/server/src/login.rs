@@ -6,10 +6,10 @@
 //! and those under check.
 
 use crate::config::LoginConfig;
-use crate::engine::{now_ms, Engine};
+use crate::engine::{Engine, now_ms};
 use crate::machines::{Failures, TrafficCommand};
-use estafette_directory::password::{HashError, Hasher, Parameters};
 use estafette_directory::Account;
+use estafette_directory::password::{HashError, Hasher, Parameters};
 use estafette_raft::Proposal;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -103,7 +103,13 @@ impl Logins {
 
 impl Engine {
     /// Checks a login; the answer to a failure comes late.
-    pub(crate) async fn login(&self, service: &'static str, name: &str, password: &str, from: IpAddr) -> Outcome {
+    pub(crate) async fn login(
+        &self,
+        service: &'static str,
+        name: &str,
+        password: &str,
+        from: IpAddr,
+    ) -> Outcome {
         let from = crate::machines::network(from);
         let logins = &self.logins;
         let before = self.failures_of(from);

@@ -94,7 +94,9 @@ pub(crate) enum StartError {
     #[error("a part of the start ended before its time: {0}")]
     Task(#[from] tokio::task::JoinError),
     /// A storage that refuses to write any more.
-    #[error("the node stopped because its disk failed: a write or sync went wrong, and it is not tried again; see the log")]
+    #[error(
+        "the node stopped because its disk failed: a write or sync went wrong, and it is not tried again; see the log"
+    )]
     DiskFailed,
 }
 
@@ -113,7 +115,10 @@ impl Node {
         let mut config = config;
         let descriptors = Descriptors::of_system();
         if config.sessions.max > descriptors.sessions {
-            tracing::warn!(sessions = descriptors.sessions, "sessions.max is lowered to what the limit of open files leaves");
+            tracing::warn!(
+                sessions = descriptors.sessions,
+                "sessions.max is lowered to what the limit of open files leaves"
+            );
             config.sessions.max = descriptors.sessions;
         }
         let config = Arc::new(config);
@@ -137,8 +142,11 @@ impl Node {
         let (files, authority) = certificates(&config, &engine.hostname, data)?;
         let certificates = tls::Certificates::load(files)?;
         let (stop, stopping) = watch::channel(false);
-        let acceptor =
-            Acceptor::new(engine.directory.clone(), engine.shards.clone(), QueueHandle::new(engine.shards.clone()));
+        let acceptor = Acceptor::new(
+            engine.directory.clone(),
+            engine.shards.clone(),
+            QueueHandle::new(engine.shards.clone()),
+        );
         let mut tasks = tokio::task::JoinSet::new();
         let bound = listeners::start(&engine, &acceptor, &certificates, data, &stopping, &mut tasks)?;
         background::start(&engine, &acceptor, certificates, &stopping, &mut tasks)?;

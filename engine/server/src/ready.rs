@@ -48,7 +48,8 @@ impl Ready {
     pub(crate) fn write(&self, path: &Path) -> std::io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt;
         let part = path.with_extension("part");
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
         drop(file);
         std::fs::rename(part, path)
@@ -71,7 +72,8 @@ impl Ready {
         if let Some(accounts) = accounts {
             writeln!(out, "Demonstration accounts (username or address, password):")?;
             for account in accounts.iter().take(PRINTED_ACCOUNTS) {
-                let text = |key: &str| account.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+                let text =
+                    |key: &str| account.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
                 writeln!(out, "  {:<12} {:<24} {}", text("username"), text("address"), text("password"))?;
             }
             if accounts.len() > PRINTED_ACCOUNTS {

@@ -10,13 +10,17 @@ use estafette_smtp::Reply;
 pub(crate) fn of_problem(problem: &Problem) -> Reply {
     match problem {
         Problem::Unknown => Reply::new(550, (5, 1, 1), "no such recipient here"),
-        Problem::NotLocal => Reply::new(550, (5, 7, 1), "mail for other domains is not taken here without a login"),
+        Problem::NotLocal => {
+            Reply::new(550, (5, 7, 1), "mail for other domains is not taken here without a login")
+        }
         Problem::Disabled => Reply::new(550, (5, 2, 1), "this recipient takes no mail"),
         Problem::Suspended => Reply::new(450, (4, 2, 1), "temporary failure: the domain is suspended"),
         Problem::Bounce => Reply::new(550, (5, 7, 1), "this recipient refuses mail"),
         Problem::Loop => Reply::new(550, (5, 4, 6), "the recipient leads round in a loop"),
         Problem::OverQuota => over_quota(),
-        Problem::MailboxFull => Reply::new(452, (4, 2, 2), "temporary failure: the mailbox takes no more messages"),
+        Problem::MailboxFull => {
+            Reply::new(452, (4, 2, 2), "temporary failure: the mailbox takes no more messages")
+        }
         Problem::DiskFull => disk_full(),
         Problem::Fault(error) => {
             tracing::error!(%error, "a message could not be taken");
@@ -50,7 +54,9 @@ pub(crate) fn of_refusal(refusal: Refusal) -> Failure {
         Refusal::HasChildren => Failure::HasChildren,
         Refusal::Inbox | Refusal::BadName => Failure::Cannot,
         Refusal::UseTaken => Failure::UseAttribute,
-        Refusal::TooManyMailboxes | Refusal::TooManyKeywords | Refusal::TooMuch | Refusal::MailboxFull => Failure::Limit,
+        Refusal::TooManyMailboxes | Refusal::TooManyKeywords | Refusal::TooMuch | Refusal::MailboxFull => {
+            Failure::Limit
+        }
     }
 }
 

@@ -11,7 +11,10 @@ pub(crate) struct Signals {
 impl Signals {
     /// From now on they do not end the program by themselves.
     pub(crate) fn new() -> std::io::Result<Signals> {
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// Resolves when one has come. May be dropped at any time.

@@ -53,7 +53,10 @@ impl ServeArguments {
         if config.node.threads > 0 {
             runtime.worker_threads(config.node.threads);
         }
-        let runtime = runtime.enable_all().build().map_err(|source| CliError::File { path: data.to_owned(), source })?;
+        let runtime = runtime
+            .enable_all()
+            .build()
+            .map_err(|source| CliError::File { path: data.to_owned(), source })?;
         Ok(runtime.block_on(serve(config, options))?)
     }
 }
@@ -84,7 +87,8 @@ const QUIET: &str = "openraft=warn,rustls=warn,hyper=warn";
 
 fn start_log(config: &Config) {
     use std::io::IsTerminal;
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.log.filter)).unwrap_or_else(|_| EnvFilter::new(QUIET));
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.log.filter))
+        .unwrap_or_else(|_| EnvFilter::new(QUIET));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

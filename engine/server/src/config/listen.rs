@@ -22,7 +22,9 @@ impl TryFrom<String> for Endpoint {
         }
         match text.parse::<SocketAddr>() {
             Ok(socket) => Ok(Endpoint { address: Some(socket.ip()), port: socket.port() }),
-            Err(_) => Err(format!("'{text}' is no address to listen on; write '*:25', '192.0.2.1:25' or '[::1]:25'")),
+            Err(_) => Err(format!(
+                "'{text}' is no address to listen on; write '*:25', '192.0.2.1:25' or '[::1]:25'"
+            )),
         }
     }
 }

@@ -150,7 +150,7 @@ impl Default for LoginConfig {
             failure_window_seconds: 900,
             failure_delay_ms: 500,
             failure_delay_max_ms: 8_000,
-            checks_at_once: 4,
+            checks_at_once: 2,
             argon2_memory_kib: 19_456,
             argon2_passes: 2,
         }
@@ -368,7 +368,8 @@ impl Config {
 
     /// Reads a text.
     pub(crate) fn parse(text: &str) -> Result<Config, ConfigError> {
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax(e.to_string()))?;
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax(e.to_string()))?;
         known::check(&table)?;
         let config: Config =
             table.try_into().map_err(|e: toml::de::Error| ConfigError::Value(e.to_string()))?;
@@ -384,10 +385,18 @@ impl Config {
         range("imap.line_max_bytes", self.imap.line_max_bytes >= 8_192, "8192 or more (RFC 9051 §4)")?;
         range("imap.idle_timeout_seconds", self.imap.idle_timeout_seconds >= 1, "1 or more")?;
         range("login.checks_at_once", self.login.checks_at_once >= 1, "1 or more")?;
-        range("login.argon2_memory_kib", (8..=4_194_304).contains(&self.login.argon2_memory_kib), "8 to 4194304")?;
+        range(
+            "login.argon2_memory_kib",
+            (8..=4_194_304).contains(&self.login.argon2_memory_kib),
+            "8 to 4194304",
+        )?;
         range("login.argon2_passes", (1..=100).contains(&self.login.argon2_passes), "1 to 100")?;
         range("queue.retry_first_seconds", self.queue.retry_first_seconds >= 1, "1 or more")?;
-        range("smtp.detail_separator", self.smtp.detail_separator.chars().count() <= 1, "one character or none")
+        range(
+            "smtp.detail_separator",
+            self.smtp.detail_separator.chars().count() <= 1,
+            "one character or none",
+        )
     }
 }
 

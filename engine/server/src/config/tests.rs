@@ -45,7 +45,11 @@ fn the_example_names_every_setting_with_a_comment_before_it() {
         let setting = line.strip_prefix('#').is_some_and(|l| !l.starts_with(' ') && l.contains(" = "));
         if setting {
             let before = lines[..number].iter().rev().find(|l| l.is_empty() || l.starts_with("# "));
-            assert!(before.is_some_and(|l| l.starts_with("# ")), "no comment before line {}: {line}", number + 1);
+            assert!(
+                before.is_some_and(|l| l.starts_with("# ")),
+                "no comment before line {}: {line}",
+                number + 1
+            );
         }
     }
 }

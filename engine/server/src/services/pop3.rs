@@ -51,9 +51,12 @@ impl Service<Session> for Pop3Service {
             Ask::Read { .. } => "read",
             Ask::Delete { .. } => "delete",
         };
-        metrics::counter!("estafette_commands_total", "listener" => self.name, "command" => command).increment(1);
+        metrics::counter!("estafette_commands_total", "listener" => self.name, "command" => command)
+            .increment(1);
         match ask {
-            Ask::Authenticate { authzid, authcid, password, .. } => self.login(&authzid, &authcid, &password.0).await,
+            Ask::Authenticate { authzid, authcid, password, .. } => {
+                self.login(&authzid, &authcid, &password.0).await
+            }
             Ask::Open { account } => match self.open(account).await {
                 Ok(Some(snapshot)) => Answer::Opened(snapshot),
                 Ok(None) => Answer::Refused(Refusal::Failed(Failure::Permanent)),
@@ -107,7 +110,9 @@ impl Pop3Service {
 
     fn snapshot(&self, at: AccountRef) -> Result<Option<(MailboxRef, Snapshot)>, EngineError> {
         let view = self.engine.store.view();
-        let Some((inbox, row)) = read::mailbox_by_name(&view, at, &MailboxName::inbox())? else { return Ok(None) };
+        let Some((inbox, row)) = read::mailbox_by_name(&view, at, &MailboxName::inbox())? else {
+            return Ok(None);
+        };
         let mut sizes = Vec::with_capacity(row.exists as usize);
         let mut runs = Vec::new();
         for message in read::messages(&view, inbox, Uid::MIN..=Uid::MAX)? {

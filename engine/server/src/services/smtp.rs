@@ -69,11 +69,16 @@ impl Service<Session> for SmtpService {
             Ask::Data { .. } => "data",
             Ask::Deliver(_) => "deliver",
         };
-        metrics::counter!("estafette_commands_total", "listener" => self.name, "command" => command).increment(1);
+        metrics::counter!("estafette_commands_total", "listener" => self.name, "command" => command)
+            .increment(1);
         match ask {
-            Ask::Authenticate { authzid, authcid, password, .. } => self.login(&authzid, &authcid, &password.0).await,
+            Ask::Authenticate { authzid, authcid, password, .. } => {
+                self.login(&authzid, &authcid, &password.0).await
+            }
             Ask::Mail { envelope, peer } => self.mail(&envelope, peer.identity.as_ref()),
-            Ask::Rcpt { recipient, envelope, peer } => self.rcpt(&recipient, &envelope, peer.identity.is_some()),
+            Ask::Rcpt { recipient, envelope, peer } => {
+                self.rcpt(&recipient, &envelope, peer.identity.is_some())
+            }
             Ask::Data { .. } if !self.engine.takes_mail() => Answer::Refused(replies::disk_full()),
             Ask::Data { .. } => Answer::Accepted,
             Ask::Deliver(delivery) => self.deliver(*delivery).await,
@@ -155,7 +160,8 @@ impl SmtpService {
         };
         let incoming = Incoming { envelope: delivery.envelope, body, submitter, strict_quota: lmtp };
         let outcomes = self.acceptor.accept(incoming).await;
-        metrics::histogram!("estafette_accept_seconds", "listener" => self.name).record(began.elapsed().as_secs_f64());
+        metrics::histogram!("estafette_accept_seconds", "listener" => self.name)
+            .record(began.elapsed().as_secs_f64());
         metrics::counter!("estafette_accepted_bytes_total", "listener" => self.name).increment(size);
         let failed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed(_))).count();
         tracing::info!(message = trace, %from, size, recipients, failed, "message taken in");

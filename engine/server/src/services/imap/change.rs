@@ -212,7 +212,7 @@ fn gone(stop: Stop) -> Stop {
 
 impl Moment<'_> {
     /// The bytes of messages together; counted no further than `enough`.
-    fn size_of(&self, at: MailboxRef, uids: &UidSet, enough: u64) -> Result<u64, Stop> {
+    pub(super) fn size_of(&self, at: MailboxRef, uids: &UidSet, enough: u64) -> Result<u64, Stop> {
         let (mut rest, mut sum) = (uids.clone(), 0_u64);
         while !rest.is_empty() && sum <= enough {
             let some: Vec<Uid> = rest.split_off_first(WORK).iter().collect();

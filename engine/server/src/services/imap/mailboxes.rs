@@ -127,9 +127,16 @@ impl ImapService {
         if response == (Response::Purged { more: true }) {
             let (engine, at) = (Arc::clone(&self.engine), self.account()?);
             tokio::spawn(async move {
-                while let Ok(Response::Purged { more: true }) =
-                    engine.shards.mailbox(at, Action::Purge, Vec::new()).await
-                {}
+                loop {
+                    match engine.shards.mailbox(at, Action::Purge, Vec::new()).await {
+                        Ok(Response::Purged { more: true }) => {}
+                        Ok(_) => return,
+                        Err(error) => {
+                            tracing::warn!(%error, "messages of a deleted mailbox are left for the next purge");
+                            return;
+                        }
+                    }
+                }
             });
         }
         Ok(Answer::Done)

@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// The most messages that one question is answered with, whatever it asks for.
 const MESSAGES_MAX: u32 = 2048;
+/// Messages that are read on the thread of the session.
+const MESSAGES_AT_ONCE: u32 = 32;
 /// Bytes that a part takes in a structure beside its header (counted, not measured).
 const PART_BYTES: u64 = 64;
 
@@ -121,6 +123,20 @@ impl Moment<'_> {
 }
 
 impl ImapService {
+    pub(super) async fn fetch(
+        &self,
+        mailbox: MailboxId,
+        uids: UidSet,
+        want: Want,
+        budget: u64,
+    ) -> Result<Answer, Stop> {
+        let at = self.mailbox(mailbox)?;
+        let heavy = uids.len() > MESSAGES_AT_ONCE
+            || (want.structure || want.body)
+                && Moment::of(&self.engine).size_of(at, &uids, BYTES_AT_ONCE)? > BYTES_AT_ONCE;
+        self.read(heavy, move |moment| moment.fetch(at, &uids, want, budget)).await
+    }
+
     pub(super) async fn read_ranges(
         &mut self,
         mailbox: MailboxId,

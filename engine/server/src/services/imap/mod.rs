@@ -32,9 +32,7 @@ use estafette_types::MailboxId;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A question about no more messages than this is answered on the thread of the session.
-const MESSAGES_AT_ONCE: u32 = 32;
-/// The same for bytes of messages.
+/// Bytes of messages that are read on the thread of the session.
 const BYTES_AT_ONCE: u64 = 256 * 1024;
 
 /// The sessions of one listener.
@@ -129,9 +127,7 @@ impl ImapService {
     async fn carry_out_selected(&mut self, ask: Ask) -> Result<Answer, Stop> {
         match ask {
             Ask::Fetch { mailbox, uids, want, budget_bytes } => {
-                let at = self.mailbox(mailbox)?;
-                let heavy = uids.len() > MESSAGES_AT_ONCE;
-                self.read(heavy, move |moment| moment.fetch(at, &uids, want, budget_bytes)).await
+                self.fetch(mailbox, uids, want, budget_bytes).await
             }
             Ask::Read { mailbox, ranges } => self.read_ranges(mailbox, ranges).await,
             Ask::Store { mailbox, uids, how, flags, unchanged_since } => {

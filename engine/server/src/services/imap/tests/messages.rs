@@ -4,6 +4,7 @@ use super::super::change::WORK;
 use super::*;
 use estafette_imap::codec::date::DateTime;
 use estafette_imap::codec::flag::{Flag, Keyword};
+use estafette_storage::{Batch, Family};
 
 const BODY: Want = Want { structure: false, body: true, changed_since: None };
 
@@ -149,5 +150,42 @@ async fn large_sets_are_copied_moved_and_expunged_in_parts() {
     assert_eq!(u32::try_from(messages.len()), Ok(total + moved.len()));
     assert_eq!(client.expunge(all).await.len(), total + moved.len());
     assert!(client.select("Sent").await.uids.is_empty());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_mail_and_is_read_on() {
+    let settings = estafette_storage::Settings { min_free_bytes: u64::MAX, ..Default::default() };
+    let world = World::with(settings).await;
+    let mut client = world.session();
+    assert!(client.select("INBOX").await.uids.is_empty());
+    let body = vec![Bytes::from_static(b"x")];
+    let ask = Ask::Append { name: mailbox("INBOX"), flags: seen(), date: None, body };
+    assert_eq!(client.failure(ask).await, Failure::Unavailable);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_body_is_an_error_and_not_an_expunge() {
+    let world = World::new().await;
+    let mut client = world.session();
+    for text in ["one", "two"] {
+        client.append("INBOX", seen(), text).await;
+    }
+    let mailbox = client.select("INBOX").await.id;
+    let row =
+        estafette_mailbox::read::message(&world.engine.store, AT.mailbox(mailbox), uid(2)).unwrap().unwrap();
+    let mut batch = Batch::new();
+    let mut end = row.body.0.to_vec();
+    end.push(0xFF);
+    batch.delete_range(Family::Blob, row.body.0.to_vec()..end.clone());
+    batch.delete_range(Family::BlobRef, row.body.0.to_vec()..end);
+    world.engine.store.apply_batch(batch).unwrap();
+    // What lies before it is told.
+    let (messages, through) = client.fetch(range(1, 2), BODY, 100).await;
+    assert_eq!((messages.len(), through), (1, uid(1)));
+    let ask = Ask::Fetch { mailbox, uids: set(&[2]), want: BODY, budget_bytes: 100 };
+    assert_eq!(client.failure(ask).await, Failure::Internal);
+    assert_eq!(client.fetch(range(1, 2), Want::default(), 100).await.0.len(), 2);
     world.end().await;
 }

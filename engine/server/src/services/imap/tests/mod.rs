@@ -35,9 +35,12 @@ struct World {
 
 impl World {
     async fn new() -> World {
+        World::with(estafette_storage::Settings::default()).await
+    }
+
+    async fn with(settings: estafette_storage::Settings) -> World {
         let folder = tempfile::tempdir().unwrap();
-        let store =
-            Store::open(&folder.path().join("store"), estafette_storage::Settings::default()).unwrap();
+        let store = Store::open(&folder.path().join("store"), settings).unwrap();
         let raft =
             Node::start(store.clone(), NodeId(1), Settings::new(folder.path().join("snapshots"))).unwrap();
         let (config, failures) = (ServerConfig::default(), FailureView::default());
