@@ -9,6 +9,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+const HEADS: [&str; 10] = [
+    "rounds",
+    "messages",
+    "acknowl.",
+    "unanswered",
+    "put off",
+    "unfinished",
+    "removed",
+    "refused",
+    "taken",
+    "errors",
+];
+
 /// The report of a run.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
@@ -44,50 +57,53 @@ pub(crate) struct OfFault {
     pub(crate) taken_starts: u64,
     /// Errors in place of damaged messages or mailboxes.
     pub(crate) errors_told: u64,
+    /// How often only a new start brought service back after a full disk.
+    pub(crate) service_restarts: u64,
     /// Bytes that were taken away because they were not synced.
     pub(crate) unsynced_bytes: u64,
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<11} {:>6} {:>9} {:>9} {:>12} {:>8} {:>10} {:>7} {:>8} {:>6} {:>8}",
-            "fault",
-            "rounds",
-            "messages",
-            "acknowl.",
-            "unanswered",
-            "put off",
-            "unfinished",
-            "removed",
-            "refused",
-            "taken",
-            "errors"
-        )?;
+impl Report {
+    /// A line for each kind of fault.
+    fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, cells: [&str; 10]| {
+            write!(f, "{name:<11}")?;
+            cells.iter().try_for_each(|cell| write!(f, " {cell:>10}"))
+        };
+        line(f, "fault", HEADS)?;
+        writeln!(f)?;
         for (fault, of) in &self.faults {
             let name = clap::ValueEnum::to_possible_value(fault).map(|value| value.get_name().to_owned());
-            let t = of.told;
-            write!(
-                f,
-                "{:<11} {:>6} {:>9} {:>9} {:>12} {:>8} {:>10} {:>7} {:>8} {:>6} {:>8}",
-                name.unwrap_or_default(),
+            let told = of.told;
+            let cells = [
                 of.rounds,
-                t.messages,
-                t.acknowledged,
-                t.unanswered,
-                t.put_off + t.refused,
-                t.unfinished,
-                t.erased,
+                told.messages,
+                told.acknowledged,
+                told.unanswered,
+                told.put_off + told.refused,
+                told.unfinished,
+                told.erased,
                 of.refused_starts,
                 of.taken_starts,
-                of.errors_told
-            )?;
-            match of.why_skipped {
-                Some(why) => writeln!(f, "   {} skipped: {why}", of.skipped)?,
-                None => writeln!(f)?,
+                of.errors_told,
+            ]
+            .map(|number| number.to_string());
+            line(f, &name.unwrap_or_default(), cells.each_ref().map(String::as_str))?;
+            if let Some(why) = of.why_skipped {
+                write!(f, "   {} skipped: {why}", of.skipped)?;
             }
+            if of.service_restarts > 0 {
+                write!(f, "   {} times only a new start brought service back", of.service_restarts)?;
+            }
+            writeln!(f)?;
         }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.table(f)?;
         let c = self.compared;
         writeln!(
             f,

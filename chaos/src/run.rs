@@ -149,6 +149,7 @@ impl Run {
         of.told += figures.tally;
         of.refused_starts += figures.refused_starts;
         of.taken_starts += figures.taken_starts;
+        of.service_restarts += figures.service_restarts;
         of.unsynced_bytes += figures.unsynced_bytes;
         of.errors_told += figures.errors_told;
         report.rounds += 1;

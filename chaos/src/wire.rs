@@ -73,3 +73,14 @@ impl Connection {
 async fn timed<T>(what: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(ANSWER_WAIT, what).await.map_err(|_| Error::from(ErrorKind::TimedOut))?
 }
+
+/// An HTTP page with its head, as text; the error where there is none.
+pub(crate) async fn page(address: &str, path: &str) -> String {
+    let fetch = async {
+        let mut connection = Connection::open(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        connection.send(request.as_bytes()).await?;
+        connection.rest().await
+    };
+    fetch.await.map_or_else(|error| error.to_string(), |text| String::from_utf8_lossy(&text).into_owned())
+}

@@ -6,6 +6,7 @@ use crate::folder;
 use crate::load::{History, Load, Tally, codes_after_mark};
 use crate::node::Node;
 use crate::reader::Depth;
+use crate::wire;
 use crate::world::{Settings, World};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -86,6 +87,7 @@ pub(super) async fn disk_full(world: &mut World, node: Node) -> Result<Node, Sto
     world.figures.tally += inner.figures.tally;
     world.figures.counts = inner.figures.counts;
     world.figures.starts += inner.figures.starts;
+    world.figures.service_restarts += inner.figures.service_restarts;
     world.figures.longest_start = world.figures.longest_start.max(inner.figures.longest_start);
     if result.is_err() {
         // The disk goes away; what is on it is evidence.
@@ -119,10 +121,9 @@ async fn filled(world: &mut World, disk: &Disk) -> Result<(), Stop> {
         world.judge(&mut node).await?;
         node.kill();
     } else {
-        // A write has failed: the node says so, and takes mail after a new start.
-        if !node.log_says(&["no more writes", "disk failed"]) {
-            return Err(Finding::SilentLog { of: "the failed write", log: node.log() }.into());
-        }
+        // It may need a new start after it met a disk without any room, but then it has to say so.
+        stopped(&node).await?;
+        world.figures.service_restarts += 1;
         node.kill();
     }
     let mut node = world.start("after a full disk").await?;
@@ -130,6 +131,20 @@ async fn filled(world: &mut World, disk: &Disk) -> Result<(), Stop> {
     service(world, &node, "after a full disk and a new start").await?;
     world.judge(&mut node).await?;
     node.stop().await
+}
+
+/// The log and the page for health say that the node needs help.
+async fn stopped(node: &Node) -> Result<(), Stop> {
+    if !node.log_says(&["no more writes", "disk failed", "group stops"]) {
+        return Err(Finding::SilentLog { of: "the end of service", log: node.log() }.into());
+    }
+    let Ok(address) = node.listener("http") else { return Ok(()) };
+    let page = "/health/ready";
+    let text = wire::page(&address, page).await;
+    if text.contains(" 503 ") {
+        return Ok(());
+    }
+    Err(Finding::SilentPage { page, of: "the end of service", text }.into())
 }
 
 /// True if it takes mail again within the time it has to notice.

@@ -5,7 +5,7 @@ use crate::error::{ChaosError, Stop};
 use crate::finding::Finding;
 use crate::node::Node;
 use crate::reader::Depth;
-use crate::wire::Connection;
+use crate::wire;
 use crate::world::World;
 use std::path::Path;
 use std::time::Duration;
@@ -60,7 +60,7 @@ async fn pages(node: &Node) -> Result<(), Stop> {
     let Ok(address) = node.listener("http") else { return Ok(()) };
     let of = "failed syncs";
     let page = "/health/ready";
-    let text = get(&address, page).await;
+    let text = wire::page(&address, page).await;
     if text.contains(" 404 ") {
         return Ok(());
     }
@@ -68,22 +68,11 @@ async fn pages(node: &Node) -> Result<(), Stop> {
         return Err(Finding::SilentPage { page, of, text }.into());
     }
     let page = "/metrics";
-    let text = get(&address, page).await;
+    let text = wire::page(&address, page).await;
     if text.lines().any(|line| line.split_once("storage_failed").is_some_and(|(_, rest)| rest.trim() == "1"))
     {
         return Ok(());
     }
     let text = text.lines().filter(|line| line.contains("storage")).take(20).collect::<Vec<_>>().join("\n");
     Err(Finding::SilentPage { page, of, text }.into())
-}
-
-/// A page as text; the error where there is none.
-async fn get(address: &str, path: &str) -> String {
-    let fetch = async {
-        let mut connection = Connection::open(address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        connection.send(request.as_bytes()).await?;
-        connection.rest().await
-    };
-    fetch.await.map_or_else(|error| error.to_string(), |text| String::from_utf8_lossy(&text).into_owned())
 }
