@@ -180,9 +180,7 @@ impl Process {
 
     /// The end of what it printed.
     pub(crate) fn log(&self) -> String {
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let from = text.len().saturating_sub(LOG_BYTES);
-        String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned()
+        tail(&self.log)
     }
 
     /// True if any of these words, in small letters, is in what it printed.
@@ -299,6 +297,7 @@ impl Node {
     }
 }
 
+/// The end of a log.
 fn tail(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let from = text.len().saturating_sub(LOG_BYTES);
