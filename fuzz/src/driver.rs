@@ -122,7 +122,9 @@ impl<M: Machine, E: Engine<M>> Driver<M, E> {
                 fresh = false;
                 let any = self.step(|machine, now, input, out| machine.received(now, input, out));
                 let held = self.input.len();
-                assert!(any || held < self.machine.input_limit(), "{held} bytes are not taken");
+                // While output waits, a session need not go on.
+                let taken = any || self.sent || held < self.machine.input_limit();
+                assert!(taken, "{held} bytes are not taken");
             } else if std::mem::take(&mut self.sent) {
                 fresh |= self.step(|machine, now, _, out| machine.drained(now, out));
             } else {
