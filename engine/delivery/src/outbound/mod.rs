@@ -15,6 +15,5 @@ mod sender;
 mod settings;
 mod tls;
 
-pub use estafette_smtp::client::Login;
 pub use sender::Sender;
 pub use settings::{RelayTarget, RelayTls, Schedule, Settings};

@@ -1,7 +1,9 @@
 //! How mail for other servers is sent, and when it is tried again.
 
 use crate::queue::{Item, ItemId};
+use estafette_smtp::Secret;
 use estafette_smtp::client::{ClientConfig, ClientTimes, Login, TlsPolicy};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use std::time::Duration;
 pub enum RelayTls {
     /// In plain.
     None,
-    /// STARTTLS when it is offered; in plain when its handshake fails.
+    /// STARTTLS when it is offered, with any certificate; in plain when its handshake fails.
     #[default]
     StartTls,
     /// STARTTLS, or nothing is sent.
@@ -20,7 +22,7 @@ pub enum RelayTls {
 }
 
 /// The server that takes mail for other servers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RelayTarget {
     /// Its name or address; what its certificate is checked against.
     pub host: String,
@@ -28,10 +30,11 @@ pub struct RelayTarget {
     pub port: u16,
     /// How it is spoken to.
     pub tls: RelayTls,
-    /// PEM file of the authorities that its certificate is checked by; `None`: any certificate is taken.
+    /// PEM file of the authorities that its certificate is checked by under [`RelayTls::Required`] and
+    /// [`RelayTls::Implicit`]; `None`: any certificate is taken.
     pub authorities: Option<PathBuf>,
-    /// Who to log in as.
-    pub login: Option<Login>,
+    /// Login name and password.
+    pub login: Option<(String, String)>,
     /// Connections at the same time, at least one.
     pub connections_max: usize,
     /// The name said in EHLO.
@@ -40,6 +43,21 @@ pub struct RelayTarget {
     pub connect_timeout: Duration,
     /// For its replies.
     pub times: ClientTimes,
+}
+
+/// Without the password.
+impl fmt::Debug for RelayTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RelayTarget")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("tls", &self.tls)
+            .field("authorities", &self.authorities)
+            .field("login", &self.login.as_ref().map(|(name, _)| name))
+            .field("connections_max", &self.connections_max)
+            .field("hostname", &self.hostname)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RelayTarget {
@@ -68,7 +86,11 @@ impl RelayTarget {
             RelayTls::Required => TlsPolicy::Required,
             RelayTls::Implicit => TlsPolicy::Implicit,
         };
-        config.login = self.login.clone();
+        let login = |(name, password): &(String, String)| Login {
+            username: name.clone(),
+            password: Secret(password.clone()),
+        };
+        config.login = self.login.as_ref().map(login);
         // Whoever sets a login and no TLS wants this.
         config.login_without_tls = self.tls == RelayTls::None;
         config.times = self.times;
@@ -152,6 +174,14 @@ mod tests {
     use super::*;
     use crate::queue::tests::item;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_password_is_not_shown() {
+        let mut relay = RelayTarget::new("mx.example.net", 25, "mx.example.org");
+        relay.login = Some(("user".into(), "geheim".into()));
+        let shown = format!("{relay:?} {:?}", relay.client(false));
+        assert!(shown.contains("user") && !shown.contains("geheim"), "{shown}");
+    }
 
     fn schedule() -> Schedule {
         Schedule {

@@ -1,6 +1,6 @@
 //! TLS as a client: against authorities from a file, or opportunistic with any certificate (RFC 7435).
 
-use super::settings::RelayTarget;
+use super::settings::{RelayTarget, RelayTls};
 use crate::{AuthoritiesError, Error};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -21,7 +21,9 @@ pub(super) fn connector(relay: &RelayTarget) -> Result<(TlsConnector, ServerName
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let builder =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let config = match &relay.authorities {
+    // Where TLS is only better than nothing, a certificate that cannot be checked is better than plain.
+    let checked = matches!(relay.tls, RelayTls::Required | RelayTls::Implicit);
+    let config = match relay.authorities.as_ref().filter(|_| checked) {
         Some(path) => {
             let roots =
                 authorities(path).map_err(|source| Error::Authorities { path: path.clone(), source })?;

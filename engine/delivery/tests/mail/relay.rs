@@ -43,6 +43,8 @@ pub(crate) struct Part {
     pub(crate) tls: Option<TlsAcceptor>,
     /// TLS from the first byte.
     pub(crate) implicit: bool,
+    /// Its handshakes fail.
+    pub(crate) broken_tls: bool,
     /// Milliseconds before a message is answered.
     pub(crate) slow_ms: u64,
 }
@@ -204,6 +206,9 @@ impl Session {
 
     async fn starttls(&mut self) -> End<()> {
         self.say("220 2.0.0 go on").await?;
+        if self.part.lock().broken_tls {
+            return self.say("what is TLS?").await;
+        }
         let tls = self.part.lock().tls.clone().unwrap();
         let nothing: Box<dyn Stream> = Box::new(tokio::io::duplex(1).0);
         let plain = std::mem::replace(&mut self.stream, BufReader::new(nothing));

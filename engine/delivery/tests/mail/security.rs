@@ -3,8 +3,7 @@
 use crate::node::*;
 use crate::relay::{Part, Relay};
 use estafette_delivery::Error;
-use estafette_delivery::outbound::{Login, RelayTls, Sender, Settings};
-use estafette_smtp::Secret;
+use estafette_delivery::outbound::{RelayTls, Sender, Settings};
 use rustls_pki_types::PrivateKeyDer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,15 +78,17 @@ async fn a_wrong_certificate_or_none() {
         working.stop().await;
         node.queue.cancel(node.items()[0].id.parse().unwrap(), false).await.unwrap();
     }
-    // Where TLS is only better than nothing, it goes in plain.
-    let relay = Relay::start(Part { tls: Some(acceptor), ..Part::default() }).await;
-    let mut target = target(relay.address, RelayTls::StartTls);
-    target.authorities = Some(other);
-    let working = node.work(Some(target));
-    node.submit(&["x@example.net"], BODY).await;
-    node.sent().await;
-    assert!(!relay.mails.lock()[0].tls);
-    working.stop().await;
+    // Where TLS is only better than nothing, any certificate is taken, and plain when nothing else works.
+    for broken_tls in [false, true] {
+        let relay = Relay::start(Part { tls: Some(acceptor.clone()), broken_tls, ..Part::default() }).await;
+        let mut target = target(relay.address, RelayTls::StartTls);
+        target.authorities = Some(other.clone());
+        let working = node.work(Some(target));
+        node.submit(&["x@example.net"], BODY).await;
+        node.sent().await;
+        assert_eq!(relay.mails.lock()[0].tls, !broken_tls);
+        working.stop().await;
+    }
     node.close().await;
 }
 
@@ -99,7 +100,7 @@ async fn logins() {
     let login = Some(("us".to_owned(), "pass word".to_owned()));
     let relay = Relay::start(Part { tls: Some(acceptor), login, ..Part::default() }).await;
     let mut target = target(relay.address, RelayTls::Required);
-    let as_us = |password: &str| Some(Login { username: "us".into(), password: Secret(password.into()) });
+    let as_us = |password: &str| Some(("us".to_owned(), password.to_owned()));
     target.login = as_us("wrong");
     let working = node.work(Some(target.clone()));
     node.submit(&["x@example.net"], BODY).await;
@@ -120,7 +121,7 @@ async fn settings_that_cannot_be_are_told_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::open(folder.path()).await;
     let start = |change: &dyn Fn(&mut estafette_delivery::outbound::RelayTarget)| {
-        let mut relay = target("127.0.0.1:1".parse().unwrap(), RelayTls::StartTls);
+        let mut relay = target("127.0.0.1:1".parse().unwrap(), RelayTls::Required);
         change(&mut relay);
         let settings = Settings { hostname: "h".into(), relay: Some(relay), schedule: quick() };
         let sender =
