@@ -421,3 +421,30 @@ def test_deliveries_are_seen_once_by_an_idle_session(server, account, talk):
     talk.send(b"DONE\r\n")
     talk.finish(tag)
     assert len(talk.values("1:*", "UID")) == 80
+
+
+def test_long_searches_do_not_hold_up_others(server, account):
+    with Talk(server, account) as talk:
+        count, _ = filled(talk, 1000)
+        while count < 16_000:
+            talk.ok("COPY 1:* INBOX")
+            count = talk.select("INBOX")[0]
+    searching = [Talk(server, account, timeout=120) for _ in range(10)]
+    try:
+        for talk in searching:
+            talk.select("INBOX")
+        tags = [talk.start('SEARCH TEXT "there is no such text"') for talk in searching]
+        slowest = 0
+        with Talk(server, server.accounts[0]) as bystander:
+            for _ in range(20):
+                began = time.monotonic()
+                bystander.select("INBOX")
+                bystander.append("INBOX", TEXT)
+                slowest = max(slowest, time.monotonic() - began)
+        # A session that goes away ends its search.
+        searching.pop().socket.close()
+        assert [talk.finish(tag)[0] for talk, tag in zip(searching, tags)] == [[b"* SEARCH"]] * len(searching)
+        assert slowest < SOON_SECONDS, slowest
+    finally:
+        for talk in searching:
+            talk.socket.close()
