@@ -44,7 +44,8 @@ pub(crate) enum Measured {
 /// The middle of the figures, and how far the outermost lie from each other relative to it.
 fn median(mut figures: Vec<f64>) -> Option<(f64, f64)> {
     figures.sort_by(f64::total_cmp);
-    let middle = *figures.get(figures.len() / 2)?;
+    let (low, high) = (figures.get(figures.len().saturating_sub(1) / 2)?, figures.get(figures.len() / 2)?);
+    let middle = f64::midpoint(*low, *high);
     let spread = figures.last()? - figures.first()?;
     Some((middle, if middle > 0.0 { spread / middle } else { 0.0 }))
 }
@@ -134,6 +135,7 @@ mod tests {
     #[test]
     fn the_median_is_the_middle_and_the_spread_relative() {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some((2.0, 1.0)));
+        assert_eq!(median(vec![1.0, 3.0]).map(|found| found.0), Some(2.0));
         assert_eq!(median(vec![]), None);
     }
 }
