@@ -142,6 +142,9 @@ fn body_problem(problem: &Problem) -> (String, String) {
             estafette_mailbox::HexKey(key.clone()).to_string(),
             "a piece of a body that is not there".to_owned(),
         ),
+        Problem::Unreadable { family, reason } => {
+            (format!("family {family}"), format!("rows cannot be read: {reason}"))
+        }
         other => (String::new(), format!("{other:?}")),
     }
 }
