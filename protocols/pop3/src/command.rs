@@ -14,7 +14,14 @@ pub enum Error {
     /// More bytes than a line may have.
     #[error("line too long")]
     TooLong,
-    /// NUL, or a CR within the line, or text that is not UTF-8.
+    /// LF without CR before it (RFC 1939 §3). What reads lines in another way, such as a proxy, may
+    /// take what follows for a part of this line, so nothing of it is carried out.
+    #[error("a line ends with CR LF, not with LF alone")]
+    BareLf,
+    /// CR without LF after it.
+    #[error("CR within a line")]
+    BareCr,
+    /// NUL, or text that is not UTF-8.
     #[error("line holds characters that are not allowed")]
     Characters,
 }
@@ -44,8 +51,8 @@ pub(crate) enum Command {
 impl Command {
     /// Reads a line without its line end.
     pub(crate) fn parse(line: &[u8]) -> Result<Command, Error> {
-        if line.iter().any(|b| matches!(b, 0 | b'\r')) {
-            return Err(Error::Characters);
+        if let Some(at) = memchr::memchr2(b'\r', 0, line) {
+            return Err(if line.get(at) == Some(&0) { Error::Characters } else { Error::BareCr });
         }
         let line = std::str::from_utf8(line).map_err(|_| Error::Characters)?;
         let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -151,7 +158,10 @@ mod tests {
         for line in ["", " ", "HELO", "RETR1", "\u{e9}"] {
             assert_eq!(Command::parse(line.as_bytes()), Err(Error::Unknown), "{line}");
         }
-        for line in [&b"USER a\0b"[..], b"NOOP\rNOOP", b"USER \xff"] {
+        for line in [&b"\rNOOP"[..], b"NOOP\rNOOP", b"NOOP\r"] {
+            assert_eq!(Command::parse(line), Err(Error::BareCr), "{line:?}");
+        }
+        for line in [&b"USER a\0b"[..], b"USER \xff"] {
             assert_eq!(Command::parse(line), Err(Error::Characters), "{line:?}");
         }
     }

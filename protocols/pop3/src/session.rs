@@ -153,26 +153,27 @@ impl Session {
         }
     }
 
-    /// Takes a line from the input, without its line end.
+    /// Takes a line from the input, without its CR LF.
     fn next_line(&mut self) -> Option<Result<Bytes, Error>> {
         let limit = self.line_max();
-        let found = memchr::memchr(b'\n', &self.input);
-        let Some(length) = found else {
+        let Some(length) = memchr::memchr(b'\n', &self.input) else {
             if self.input.len() >= limit {
                 self.skipping = true;
-                self.input.clear();
+                // The last byte may be the CR of the line's end.
+                self.input.advance(self.input.len().saturating_sub(1));
             }
             return None;
         };
         let mut line = self.input.split_to(length).freeze();
         self.input.advance(1);
-        if std::mem::take(&mut self.skipping) || length >= limit {
-            return Some(Err(Error::TooLong));
+        let skipped = std::mem::take(&mut self.skipping);
+        if line.last() != Some(&b'\r') {
+            return Some(Err(Error::BareLf));
         }
-        if line.last() == Some(&b'\r') {
-            line.truncate(line.len().saturating_sub(1));
-        }
-        Some(Ok(line))
+        line.truncate(line.len().saturating_sub(1));
+        // With its line end.
+        let too_long = skipped || length.saturating_add(1) > limit;
+        Some(if too_long { Err(Error::TooLong) } else { Ok(line) })
     }
 
     fn line_max(&self) -> usize {
@@ -202,14 +203,15 @@ impl Session {
         }
     }
 
-    /// A command that cannot be understood.
+    /// A command that cannot be understood. After a bare LF the session ends: where the next command
+    /// begins is not sure.
     fn error(&mut self, error: Error, out: &mut Out) {
         if let State::Exchange(_) = self.state {
             self.state = State::Authorization(None);
         }
         self.errors = self.errors.saturating_add(1);
         self.say(&format!("-ERR {error}"), out);
-        if self.errors >= self.config.errors_max {
+        if error == Error::BareLf || self.errors >= self.config.errors_max {
             self.close(out);
         }
     }
