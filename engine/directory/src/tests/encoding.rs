@@ -1,10 +1,7 @@
-//! Bytes on disk and in the log: versions, damage, and a fixture that must stay readable for ever.
+//! Bytes on disk and in the log: versions and damage. What version 1 wrote: `fixtures.rs`.
 
 use super::*;
 use crate::Applied;
-use crate::model::{Account, Services};
-use crate::rows::Record;
-use estafette_types::Username;
 
 #[test]
 fn commands_and_responses_round_trip() {
@@ -23,37 +20,6 @@ fn commands_and_responses_round_trip() {
     let mut newer = bytes;
     newer[0] = 9;
     assert!(matches!(Command::decode(&newer), Err(Error::Version { version: 9, .. })));
-}
-
-/// As the first version wrote it. When this fails, old stores cannot be read: add a version.
-#[test]
-fn the_first_version_of_an_account_is_readable() {
-    let account = Account {
-        id: AccountId(258),
-        username: Username::parse("example0001").unwrap(),
-        domain: Some(DomainId(3)),
-        addresses: vec![crate::AccountAddress { local: local("Jan"), enabled: true }],
-        real_name: "J".into(),
-        quota_bytes: Some(300),
-        password_hash: Some(crate::password::PasswordHash::new("$x")),
-        role: Role::DomainAdministrator,
-        services: Services::default(),
-        disabled: false,
-        locked: true,
-        shard: Some(ShardId(2)),
-        redirection: Some(Box::new(Redirection { to: vec![to("x@example.net")], keep_copy: true })),
-        group: None,
-        created_ms: 5,
-        password_ms: 6,
-    };
-    let mut value =
-        b"\x01\x82\x02\x0bexample0001\x01\x03\x01\x03Jan\x01\x01J\x01\xac\x02\x01\x02$x\x01".to_vec();
-    value.extend_from_slice(
-        b"\x01\x01\x00\x01\x01\x01\x00\x01\x01\x02\x01\x01\x01\x01x\x0bexample.net\x01\x00\x05\x06",
-    );
-    let key = b"d\x08\0\0\0\0\0\0\x01\x02".to_vec();
-    assert_eq!(Record::Account(account.clone()).row().unwrap(), (key.clone(), value.clone()));
-    assert_eq!(Record::read(&key, &value).unwrap(), Some(Record::Account(account)));
 }
 
 #[test]

@@ -7,8 +7,7 @@ use estafette_storage::Store;
 use std::path::Path;
 
 async fn open(folder: &Path) -> (Store, Node, Group, View) {
-    let mut settings = estafette_storage::Settings::default();
-    settings.min_free_bytes = 0;
+    let settings = estafette_storage::Settings { min_free_bytes: 0, ..Default::default() };
     let store = Store::open(&folder.join("store"), settings).unwrap();
     let settings = estafette_raft::Settings::new(folder.join("snapshots"));
     let node = Node::start(store.clone(), NodeId(1), settings).unwrap();

@@ -4,6 +4,7 @@ mod accounts;
 mod audit;
 mod domains;
 mod encoding;
+mod fixtures;
 mod machine;
 mod properties;
 mod resolution;
