@@ -13,6 +13,7 @@ use super::sequence::SequenceSet;
 use bytes::Bytes;
 use estafette_types::{ModSeq, UidValidity};
 use std::fmt;
+use unicode_normalization::UnicodeNormalization;
 
 /// The longest tag, in bytes.
 pub const TAG_MAX: usize = 255;
@@ -70,6 +71,18 @@ impl Mailbox {
     /// The name in UTF-8.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name as a mailbox has it (RFC 9051 §5.1): in NFC, and `INBOX` as the first level in capitals.
+    #[must_use]
+    pub fn normalized(&self) -> Mailbox {
+        let mut name: String = self.0.nfc().collect();
+        if let Some(first) =
+            name.get_mut(.."INBOX/".len()).filter(|first| first.eq_ignore_ascii_case("INBOX/"))
+        {
+            first.make_ascii_uppercase();
+        }
+        Mailbox::new(&name).unwrap_or_else(|| self.clone())
     }
 }
 

@@ -254,7 +254,7 @@ pub struct ListEntry {
     pub mailbox: Mailbox,
     /// `("CHILDINFO" ("SUBSCRIBED"))`: with RECURSIVEMATCH, children match that are not listed.
     pub child_info: bool,
-    /// `("OLDNAME" (name))`: after a RENAME, with IMAP4rev2 or NOTIFY.
+    /// `("OLDNAME" (name))`: the name that was given is not the one it has (RFC 9051 §6.3.9.7).
     pub old_name: Option<Mailbox>,
 }
 

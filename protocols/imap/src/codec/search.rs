@@ -18,6 +18,8 @@ pub struct Search {
     /// `RETURN (…)`; `None` when it is not there: then IMAP4rev1 answers with `* SEARCH`. An empty
     /// list means ALL and is given as that.
     pub returns: Option<SearchReturn>,
+    /// `CHARSET` was given; not with UTF8=ACCEPT (RFC 6855 §3).
+    pub charset: bool,
     /// The criteria, all of which must hold.
     pub key: SearchKey,
 }

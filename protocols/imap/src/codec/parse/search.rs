@@ -16,7 +16,8 @@ pub(super) fn search(cursor: &mut Cursor<'_>) -> Parsed<Search> {
         returns = Some(return_options(cursor)?);
     }
     cursor.space()?;
-    if cursor.eat_text("CHARSET ") {
+    let has_charset = cursor.eat_text("CHARSET ");
+    if has_charset {
         let charset = cursor.astring()?;
         let known = charset.eq_ignore_ascii_case(b"US-ASCII") || charset.eq_ignore_ascii_case(b"UTF-8");
         if !known {
@@ -30,7 +31,7 @@ pub(super) fn search(cursor: &mut Cursor<'_>) -> Parsed<Search> {
         keys.cursor.space()?;
         all.push(keys.key(0)?);
     }
-    Ok(Search { returns, key: joined(all) })
+    Ok(Search { returns, charset: has_charset, key: joined(all) })
 }
 
 fn joined(mut keys: Vec<SearchKey>) -> SearchKey {

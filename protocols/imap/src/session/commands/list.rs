@@ -23,6 +23,27 @@ pub(super) fn mailbox_id(id: MailboxId) -> String {
     format!("F{id}")
 }
 
+/// Tells the name that a mailbox has when that is not the one that the client gave.
+pub(super) fn tell_normalized(core: &mut Core, name: Mailbox, what: &[MailboxAttribute], given: &Mailbox) {
+    if name != *given {
+        tell_old_name(core, name, what, given);
+    }
+}
+
+/// `* LIST (…) "/" name ("OLDNAME" (old))` for those who speak IMAP4rev2 (RFC 9051 §6.3.9.7).
+pub(super) fn tell_old_name(core: &mut Core, mailbox: Mailbox, what: &[MailboxAttribute], old: &Mailbox) {
+    if core.enabled.rev2 {
+        let (attributes, old_name) = (what.to_vec(), Some(old.clone()));
+        core.encoder.list(&ListEntry {
+            attributes,
+            delimiter: DELIMITER,
+            mailbox,
+            child_info: false,
+            old_name,
+        });
+    }
+}
+
 pub(super) fn start(core: &mut Core, tag: Tag, what: List) -> Next {
     if !what.extended && what.patterns.iter().all(String::is_empty) {
         core.encoder.list_delimiter("LIST", DELIMITER);

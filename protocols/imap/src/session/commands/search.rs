@@ -23,6 +23,10 @@ pub(crate) struct Searching {
 }
 
 pub(super) fn start(core: &mut Core, tag: Tag, by_uid: bool, search: Search) -> Next {
+    if search.charset && core.enabled.utf8 {
+        // Everything is UTF-8 already (RFC 6855 §3).
+        return Outcome::bad("No CHARSET with UTF8=ACCEPT").of(tag);
+    }
     let modseq = search.key.uses_mod_seq();
     if modseq {
         core.enable_condstore();

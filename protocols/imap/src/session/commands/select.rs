@@ -4,7 +4,7 @@ use super::super::ask::{Answer, Ask, Selected};
 use super::super::core::{Core, DELIMITER, Next, Outcome, refused};
 use super::super::view::View;
 use super::{Open, list};
-use crate::codec::command::{Select, Tag};
+use crate::codec::command::{Mailbox, Select, Tag};
 use crate::codec::response::{Code, Condition, ListEntry};
 use estafette_types::ModSeq;
 
@@ -12,6 +12,7 @@ use estafette_types::ModSeq;
 #[derive(Debug)]
 pub(crate) struct Selecting {
     tag: Tag,
+    given: Mailbox,
     read_only: bool,
 }
 
@@ -26,7 +27,9 @@ pub(super) fn start(core: &mut Core, tag: Tag, what: Select, read_only: bool) ->
     if what.condstore {
         core.enable_condstore();
     }
-    Next::Ask(Ask::Select { name: what.mailbox, read_only }, Open::Select(Selecting { tag, read_only }))
+    let given = what.mailbox;
+    let ask = Ask::Select { name: given.normalized(), read_only };
+    Next::Ask(ask, Open::Select(Selecting { tag, given, read_only }))
 }
 
 impl Selecting {
@@ -39,13 +42,13 @@ impl Selecting {
         let code = if view.read_only { Code::ReadOnly } else { Code::ReadWrite };
         core.view = Some(view);
         core.say_flags();
-        tell(core, &selected);
+        tell(core, &selected, self.given);
         let text = if self.read_only { "EXAMINE completed" } else { "SELECT completed" };
         Outcome::ok(text).with(code).of(self.tag)
     }
 }
 
-fn tell(core: &mut Core, selected: &Selected) {
+fn tell(core: &mut Core, selected: &Selected, given: Mailbox) {
     let rev2 = core.enabled.rev2;
     let encoder = &mut core.encoder;
     encoder.exists(selected.uids.len());
@@ -68,13 +71,8 @@ fn tell(core: &mut Core, selected: &Selected) {
     }
     if rev2 {
         let attributes = Vec::new();
-        let mailbox = selected.name.clone();
-        encoder.list(&ListEntry {
-            attributes,
-            delimiter: DELIMITER,
-            mailbox,
-            child_info: false,
-            old_name: None,
-        });
+        let (mailbox, old_name) = (selected.name.clone(), (given != selected.name).then_some(given));
+        let child_info = false;
+        encoder.list(&ListEntry { attributes, delimiter: DELIMITER, mailbox, child_info, old_name });
     }
 }

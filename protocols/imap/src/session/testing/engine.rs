@@ -265,6 +265,13 @@ impl World {
         if self.folders.contains_key(to) {
             return Answer::Failed(Failure::AlreadyExists);
         }
+        if from == "INBOX" {
+            let inbox = self.folder(from);
+            inbox.modseq += 1;
+            let mails = std::mem::take(&mut inbox.mails);
+            self.folder(to).mails = mails;
+            return Answer::Done;
+        }
         match self.folders.remove(from) {
             Some(folder) => {
                 self.folders.insert(to.to_owned(), folder);

@@ -1,4 +1,5 @@
 use crate::session::SystemFlags;
+use crate::session::ask::Failure;
 use crate::session::testing::{Client, uid, world};
 
 #[test]
@@ -68,6 +69,66 @@ fn names_are_made_renamed_and_deleted() {
     assert!(client.run("a DELETE Sent").starts_with("a OK"));
     assert!(client.run("a NOOP").starts_with("a OK"));
     assert!(client.run("a CHECK").starts_with("a BAD No mailbox selected"));
+}
+
+#[test]
+fn what_cannot_be_deleted_stays_selected() {
+    let world = world(&[b"1\r\n"]);
+    world.borrow_mut().folder("a");
+    let mut client = Client::selected(&world, "a");
+    world.borrow_mut().fail_next = Some(Failure::Unavailable);
+    assert!(client.run("a DELETE a").starts_with("a NO [UNAVAILABLE]"));
+    assert!(client.run("b CHECK").ends_with("b OK CHECK completed\r\n"));
+    assert_eq!(client.run("c DELETE a"), "c OK DELETE completed\r\n");
+    assert!(client.run("d CHECK").starts_with("d BAD No mailbox selected"));
+}
+
+/// RFC 9051 §6.3.6: INBOX stays, and is empty.
+#[test]
+fn a_renamed_inbox_stays_selected() {
+    let world = world(&[b"1\r\n", b"2\r\n"]);
+    let mut watching = Client::selected(&world, "INBOX");
+    let mut client = Client::selected(&world, "INBOX");
+    let gone = "* 2 EXPUNGE\r\n* 1 EXPUNGE\r\n";
+    let told = client.run("a RENAME INBOX old/mail\r\na NOOP");
+    assert_eq!(told, format!("a OK RENAME completed\r\n{gone}a OK NOOP completed\r\n"));
+    assert_eq!(watching.run("b NOOP"), format!("{gone}b OK NOOP completed\r\n"));
+    world.borrow_mut().deliver("INBOX", b"3\r\n");
+    assert!(watching.run("c NOOP").starts_with("* 1 EXISTS\r\n"));
+    let told = client.run("d SELECT old/mail");
+    assert!(told.contains("* 2 EXISTS\r\n"), "{told}");
+}
+
+/// RFC 9051 §6.3.9.7: who gives a name in another form hears how the mailbox is really called.
+#[test]
+fn names_are_normalized() {
+    let world = world(&[]);
+    let mut client = Client::new(&world);
+    assert!(client.run("a CREATE A&AwM-").starts_with("a OK"), "quietly before IMAP4rev2");
+    client.run("b ENABLE IMAP4rev2");
+    let made = "* LIST () \"/\" \"b\u{e9}\" (\"OLDNAME\" (\"be\u{301}\"))\r\n";
+    assert!(client.run("c CREATE \"be\u{301}/\"").starts_with(made));
+    assert_eq!(client.run("d CREATE plain/").matches("LIST").count(), 0);
+    let told = client.run("e SELECT \"be\u{301}\"");
+    assert!(told.contains(made), "{told}");
+    assert!(client.run("f SELECT \"b\u{e9}\"").contains("* LIST () \"/\" \"b\u{e9}\"\r\n"));
+    assert_eq!(
+        client.run("g RENAME \"be\u{301}\" c"),
+        "* LIST () \"/\" c (\"OLDNAME\" (\"be\u{301}\"))\r\ng OK RENAME completed\r\n"
+    );
+    assert_eq!(client.run("h RENAME c d"), "h OK RENAME completed\r\n");
+    assert_eq!(
+        client.run("i RENAME d inbox/x"),
+        "* LIST () \"/\" INBOX/x (\"OLDNAME\" (d))\r\ni OK RENAME completed\r\n"
+    );
+    // The selected mailbox went along under each of its names.
+    assert_eq!(
+        client.run("j DELETE Inbox/x"),
+        "* LIST (\\NonExistent) \"/\" INBOX/x (\"OLDNAME\" (Inbox/x))\r\nj OK DELETE completed\r\n"
+    );
+    assert!(client.run("k CHECK").starts_with("k BAD No mailbox selected"));
+    let names: Vec<String> = world.borrow().folders.keys().cloned().collect();
+    assert_eq!(names, ["Drafts", "INBOX", "plain", "\u{c3}"]);
 }
 
 #[test]

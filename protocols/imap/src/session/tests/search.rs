@@ -52,6 +52,21 @@ fn criteria_are_found() {
 }
 
 #[test]
+fn no_charset_with_utf8_accept() {
+    let mut client = client();
+    client.run("a ENABLE IMAP4rev2");
+    let told = client.run("b SEARCH CHARSET UTF-8 SUBJECT \"GRÜßE\"");
+    assert!(told.starts_with("* ESEARCH (TAG \"b\") ALL 2\r\nb OK"), "{told}");
+    client.run("c ENABLE UTF8=ACCEPT");
+    for search in ["SEARCH CHARSET UTF-8 ALL", "UID SEARCH RETURN (SAVE) CHARSET US-ASCII ALL"] {
+        let told = client.run(&format!("d {search}"));
+        assert!(told.starts_with("d BAD No CHARSET"), "{told}");
+    }
+    let told = client.run("e SEARCH SUBJECT \"GRÜßE\"");
+    assert!(told.starts_with("* ESEARCH (TAG \"e\") ALL 2\r\ne OK"), "{told}");
+}
+
+#[test]
 fn esearch_and_its_results() {
     let mut client = client();
     assert_eq!(
