@@ -4,7 +4,7 @@ use crate::error::BenchError;
 use crate::load::{Idle, Imap, ImapProfile, Ingest, LoadResult, Pop3, Protocol};
 use crate::process::Meter;
 use crate::report::{self, Measurement};
-use crate::servers::{Dovecot, Estafette, Postfix, Server};
+use crate::servers::{Dovecot, Estafette, Postfix, Server, Sync};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
@@ -31,7 +31,10 @@ pub(crate) struct Compare {
     /// Idle sessions held.
     #[arg(long, default_value_t = 500)]
     pub idle_sessions: usize,
-    /// Servers, of `estafette`, `dovecot`, `postfix`.
+    /// Only loads with one of these in their names (`imap`, `fetch`, `lmtp 4 KiB`); all, when none is given.
+    #[arg(long, value_delimiter = ',')]
+    pub loads: Vec<String>,
+    /// Servers, of `estafette`, `dovecot`, `dovecot-synced` (flags durable too), `postfix`.
     #[arg(long, value_delimiter = ',', default_values = ["estafette", "dovecot", "postfix"])]
     pub servers: Vec<String>,
     /// Write all figures to this file as JSON.
@@ -76,7 +79,14 @@ fn works() -> Vec<(String, Work)> {
 impl Compare {
     /// Runs it and prints the table.
     pub(crate) async fn run(self) -> Result<(), BenchError> {
-        let works = works();
+        let mut works = works();
+        // The first brings the mail that the others read.
+        let first = works.first().map(|(label, _)| label.clone());
+        works.retain(|(label, _)| {
+            Some(label) == first.as_ref()
+                || self.loads.is_empty()
+                || self.loads.iter().any(|wanted| label.contains(wanted.as_str()))
+        });
         let bar = ProgressBar::new((self.rounds * self.servers.len() * works.len()) as u64);
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({eta} left)") {
             bar.set_style(style);
@@ -114,7 +124,8 @@ impl Compare {
     fn start(&self, name: &str, folder: &std::path::Path) -> Result<Box<dyn Server>, BenchError> {
         Ok(match name {
             "estafette" => Box::new(Estafette::start(&self.program, folder, self.accounts)?),
-            "dovecot" => Box::new(Dovecot::start(folder, self.accounts)?),
+            "dovecot" => Box::new(Dovecot::start(folder, self.accounts, Sync::AsShipped)?),
+            "dovecot-synced" => Box::new(Dovecot::start(folder, self.accounts, Sync::Always)?),
             "postfix" => Box::new(Postfix::start(folder, self.accounts)?),
             other => {
                 return Err(BenchError::Start {

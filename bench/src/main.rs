@@ -40,7 +40,8 @@ enum What {
     Compare(compare::Compare),
 }
 
-#[tokio::main]
+// One thread: what the load itself takes is taken from the server that is measured beside it.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> std::process::ExitCode {
     let result = match Arguments::parse().what {
         What::Ingest(load) => load.run().await.and_then(|result| print(&result)),

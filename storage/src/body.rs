@@ -182,6 +182,11 @@ impl Body {
         Ok(len.map(|len| Body { database: Arc::clone(database), hash: *hash, len }))
     }
 
+    /// The body of this name and length, which is not looked for.
+    pub(crate) fn named(database: &Arc<Database>, hash: BodyHash, len: u64) -> Body {
+        Body { database: Arc::clone(database), hash, len }
+    }
+
     /// Its name.
     #[must_use]
     pub fn hash(&self) -> BodyHash {

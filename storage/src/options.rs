@@ -17,6 +17,8 @@ const BLOB_FILE_BYTES: u64 = 64 * 1024 * 1024;
 const WAL_BYTES: u64 = 128 * 1024 * 1024;
 /// Memory for rows not yet in files, all families together.
 const MEMTABLES_BYTES: usize = 64 * MIB;
+/// Share of a memtable's size that the filter of its keys takes.
+const MEMTABLE_FILTER_SHARE: f64 = 0.02;
 
 /// The settings and the one cache that all families share.
 pub(crate) struct Tuning<'a> {
@@ -59,6 +61,9 @@ impl<'a> Tuning<'a> {
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_write_buffer_size(16 * MIB);
         options.set_max_write_buffer_number(3);
+        // Most rows that are looked for have left memory: this spares searching it for them.
+        options.set_memtable_whole_key_filtering(true);
+        options.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER_SHARE);
         options.set_target_file_size_base(32 * MIB as u64);
         if family == Some(Family::Blob) {
             options.set_write_buffer_size(32 * MIB);

@@ -31,7 +31,8 @@ use crate::watermark::Mark;
 pub struct Settings {
     /// Bytes of the cache of blocks that all families share.
     pub cache_bytes: usize,
-    /// Free bytes of the disk under which the store is [`Health::Full`].
+    /// Free bytes of the disk under which the store is [`Health::Full`]; a half of it again is kept back from other
+    /// programs. At least [`crate::MIN_FREE_BYTES_MIN`] for a node that keeps mail; 0 turns off all care for room.
     pub min_free_bytes: u64,
     /// How long a body is kept after its last name went.
     pub collect_after: Duration,
@@ -62,7 +63,7 @@ impl Default for Settings {
 pub enum Health {
     /// Reads and writes.
     Good,
-    /// The disk is nearly full: take no new mail. Deletes go on.
+    /// The disk is nearly full, or a write waits for room: take no new mail. Deletes go on.
     Full,
     /// A write failed: reads go on, no write is taken until the program is started again.
     Failed,
@@ -98,7 +99,7 @@ impl Store {
         let opened = open::open(dir, &settings)?;
         let marks = opened.watermark.marks.values().copied().collect();
         let database = Arc::new(opened.database);
-        let shared = Arc::new(Shared::new(database, Space::of(dir), marks, settings.min_free_bytes / 2));
+        let shared = Arc::new(Shared::new(database, opened.space, marks));
         metrics::gauge!("estafette_storage_failed").set(0.0);
         let committer = Committer {
             shared: Arc::clone(&shared),
@@ -135,12 +136,20 @@ impl Store {
     /// Writes a transaction at once, without a sync: it is durable with the next commit.
     ///
     /// # Errors
-    /// [`Error::Failed`] if this or an earlier write failed.
+    /// [`Error::Full`] if there is no room; nothing was written. [`Error::Failed`] if this or an earlier write failed.
     pub fn apply(&self, transaction: Transaction) -> Result<(), Error> {
+        self.try_apply(&transaction)
+    }
+
+    /// The same; the transaction is kept, so that it can be applied again after [`Error::Full`].
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub fn try_apply(&self, transaction: &Transaction) -> Result<(), Error> {
         if transaction.is_empty() {
             return self.0.shared.check();
         }
-        let batch = transaction.into_write(self.database(), now_ms())?;
+        let batch = transaction.to_write(self.database(), now_ms())?;
         self.0.shared.write_unsynced(batch)
     }
 
@@ -163,8 +172,9 @@ impl Store {
     /// Makes a batch durable. It is joined with what else waits; then the marks go into the watermark,
     /// then `done` is called on the committer thread, where it must be quick. Waits while too much waits.
     ///
-    /// While less than half of `settings.min_free_bytes` is free, a batch that brings bodies is refused with
-    /// [`Error::Full`]. [`Health::Full`] comes at the whole of it, so what was accepted before still goes through.
+    /// Whoever cares for room asks [`Store::health`] before. Here nothing is refused for it: a batch that finds none,
+    /// though what was kept back has been used, waits for it, and all behind it ([`Health::Full`]). Only a store that is
+    /// closed meanwhile tells [`Error::Full`].
     pub fn commit(
         &self,
         batch: Batch,
@@ -201,7 +211,7 @@ impl Store {
     pub fn health(&self) -> Health {
         if self.0.shared.check().is_err() {
             Health::Failed
-        } else if self.0.shared.space.free_bytes() < self.0.settings.min_free_bytes {
+        } else if self.0.shared.space.is_short() {
             Health::Full
         } else {
             Health::Good
@@ -211,7 +221,7 @@ impl Store {
     /// One round of removing bodies that nothing names; looks at up to `limit` candidates. Blocks.
     ///
     /// # Errors
-    /// [`Error::Failed`], [`Error::Damaged`].
+    /// [`Error::Full`], [`Error::Failed`], [`Error::Damaged`].
     pub fn collect(&self, limit: usize) -> Result<Collected, Error> {
         let grace_ms = u64::try_from(self.0.settings.collect_after.as_millis()).unwrap_or(u64::MAX);
         self.0.shared.collect(now_ms().saturating_sub(grace_ms), limit)
@@ -270,8 +280,8 @@ impl Store {
         open::last_commit(self.database()).unwrap_or(0)
     }
 
-    pub(crate) fn free_bytes(&self) -> u64 {
-        self.0.shared.space.free_bytes()
+    pub(crate) fn space(&self) -> &Space {
+        &self.0.shared.space
     }
 }
 
@@ -346,6 +356,13 @@ impl View {
     /// [`Error::Damaged`].
     pub fn body(&self, hash: &BodyHash) -> Result<Option<Body>, Error> {
         Body::find(self.0.borrow_owner(), hash)
+    }
+
+    /// A body that a row names, with the length that the row tells: spares looking for it. If it is not
+    /// there after all, reading it is [`Error::Damaged`].
+    #[must_use]
+    pub fn body_of(&self, hash: BodyHash, len: u64) -> Body {
+        Body::named(self.0.borrow_owner(), hash, len)
     }
 }
 

@@ -1,9 +1,18 @@
-//! Dovecot as Debian ships it: Maildir, its default of syncing before it answers.
+//! Dovecot as Debian ships it: Maildir, its default of syncing before it answers a delivery.
 
 use super::{Server, answers, free_port, pid_in, wait_for};
 use crate::error::BenchError;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// What Dovecot makes durable before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sync {
+    /// Its default: messages that are delivered or added, but neither flags nor its indexes.
+    AsShipped,
+    /// All that is written (`mail_fsync = always`), as Estafette does.
+    Always,
+}
 
 /// A private Dovecot.
 pub(crate) struct Dovecot {
@@ -13,12 +22,13 @@ pub(crate) struct Dovecot {
     imap: u16,
     pop3: u16,
     accounts: usize,
+    sync: Sync,
     stopped: bool,
 }
 
 impl Dovecot {
     /// Starts it with so many accounts in a folder that is empty.
-    pub(crate) fn start(folder: &Path, accounts: usize) -> Result<Dovecot, BenchError> {
+    pub(crate) fn start(folder: &Path, accounts: usize, sync: Sync) -> Result<Dovecot, BenchError> {
         let (lmtp, imap, pop3) = (free_port()?, free_port()?, free_port()?);
         let mail = folder.join("mail");
         std::fs::create_dir_all(&mail)?;
@@ -27,7 +37,7 @@ impl Dovecot {
             return Err(BenchError::Start { server: "dovecot", why: "it needs root".to_owned() });
         }
         let config = folder.join("dovecot.conf");
-        std::fs::write(&config, settings(folder, &mail, lmtp, imap, pop3))?;
+        std::fs::write(&config, settings(folder, &mail, lmtp, imap, pop3, sync))?;
         // A daemon keeps what it is given open, so its words go to a file and not to a pipe.
         let words = folder.join("start.txt");
         let said = std::fs::File::create(&words)?;
@@ -41,7 +51,7 @@ impl Dovecot {
         wait_for("dovecot", || pid_file.exists() && [lmtp, imap, pop3].into_iter().all(answers))?;
         let pid = pid_in(&pid_file)
             .ok_or(BenchError::Start { server: "dovecot", why: "no process identifier".to_owned() })?;
-        Ok(Dovecot { folder: folder.to_owned(), pid, lmtp, imap, pop3, accounts, stopped: false })
+        Ok(Dovecot { folder: folder.to_owned(), pid, lmtp, imap, pop3, accounts, sync, stopped: false })
     }
 
     /// The address of its LMTP service.
@@ -50,12 +60,13 @@ impl Dovecot {
     }
 }
 
-fn settings(folder: &Path, mail: &Path, lmtp: u16, imap: u16, pop3: u16) -> String {
+fn settings(folder: &Path, mail: &Path, lmtp: u16, imap: u16, pop3: u16, sync: Sync) -> String {
+    let fsync = if sync == Sync::Always { "always" } else { "optimized" };
     let (folder, mail) = (folder.display(), mail.display());
     format!(
         "base_dir = {folder}/run\nstate_dir = {folder}/state\nlog_path = {folder}/dovecot.log\n\
          protocols = imap pop3 lmtp\nlisten = 127.0.0.1\nssl = no\ndisable_plaintext_auth = no\n\
-         mail_location = maildir:~/Maildir\nmail_uid = mail\nmail_gid = mail\nfirst_valid_uid = 1\nfirst_valid_gid = 1\n\
+         mail_location = maildir:~/Maildir\nmail_fsync = {fsync}\nmail_uid = mail\nmail_gid = mail\nfirst_valid_uid = 1\nfirst_valid_gid = 1\n\
          mail_max_userip_connections = 0\nauth_username_format = %Ln\n\
          passdb {{\n driver = static\n args = password=secret\n}}\n\
          userdb {{\n driver = static\n args = uid=mail gid=mail home={mail}/%Ln allow_all_users=yes\n}}\n\
@@ -70,7 +81,10 @@ fn settings(folder: &Path, mail: &Path, lmtp: u16, imap: u16, pop3: u16) -> Stri
 
 impl Server for Dovecot {
     fn name(&self) -> &'static str {
-        "dovecot"
+        match self.sync {
+            Sync::AsShipped => "dovecot",
+            Sync::Always => "dovecot-synced",
+        }
     }
     fn pids(&self) -> Vec<u32> {
         vec![self.pid]

@@ -4,7 +4,7 @@ mod dovecot;
 mod estafette;
 mod postfix;
 
-pub(crate) use dovecot::Dovecot;
+pub(crate) use dovecot::{Dovecot, Sync};
 pub(crate) use estafette::Estafette;
 pub(crate) use postfix::Postfix;
 

@@ -1,6 +1,6 @@
 //! Postfix as Debian ships it, in front of a Dovecot that it delivers to by LMTP.
 
-use super::{Dovecot, Server, answers, free_port, pid_in, wait_for};
+use super::{Dovecot, Server, Sync, answers, free_port, pid_in, wait_for};
 use crate::error::BenchError;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,7 +25,7 @@ impl Postfix {
     pub(crate) fn start(folder: &Path, accounts: usize) -> Result<Postfix, BenchError> {
         let dovecot_folder = folder.join("dovecot");
         std::fs::create_dir_all(&dovecot_folder)?;
-        let dovecot = Dovecot::start(&dovecot_folder, accounts)?;
+        let dovecot = Dovecot::start(&dovecot_folder, accounts, Sync::AsShipped)?;
         let smtp = free_port()?;
         let config = folder.join("postfix");
         for part in ["postfix", "queue", "lib"] {

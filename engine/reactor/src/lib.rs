@@ -8,6 +8,7 @@
 mod error;
 mod gate;
 mod listener;
+mod meters;
 mod protocol;
 mod stream;
 pub mod tls;

@@ -2,7 +2,8 @@
 
 use crate::Error;
 use crate::gate::Gate;
-use crate::protocol::{Limits, Peer, Protocol, SessionId};
+use crate::meters::Meters;
+use crate::protocol::{Limits, Peer, Protocol, Service, SessionId};
 use crate::stream::Stream;
 use crate::tokio_driver::Driver;
 use socket2::{Domain, Protocol as Ip, Socket, Type};
@@ -57,6 +58,7 @@ pub async fn serve<P: Protocol>(
     mut stopping: watch::Receiver<bool>,
 ) {
     let listener = Arc::new(listener);
+    let meters = Arc::new(Meters::new(protocol.name(), P::Service::QUESTIONS));
     let mut sessions = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -69,6 +71,7 @@ pub async fn serve<P: Protocol>(
                 let work = connection(
                     Arc::clone(&protocol),
                     Arc::clone(&listener),
+                    Arc::clone(&meters),
                     gate.clone(),
                     tcp,
                     remote,
@@ -97,6 +100,7 @@ pub async fn serve<P: Protocol>(
 async fn connection<P: Protocol>(
     protocol: Arc<P>,
     listener: Arc<Listener>,
+    meters: Arc<Meters>,
     gate: Gate,
     mut tcp: TcpStream,
     remote: SocketAddr,
@@ -106,8 +110,7 @@ async fn connection<P: Protocol>(
     let pass = match gate.enter(remote.ip()) {
         Ok(pass) => pass,
         Err(why) => {
-            metrics::counter!("estafette_sessions_refused_total", "listener" => name, "why" => why.label())
-                .increment(1);
+            meters.refused(why);
             if !listener.implicit_tls {
                 let say = protocol.refusal(why);
                 let _ = tokio::time::timeout(Duration::from_secs(1), tcp.write_all(&say)).await;
@@ -119,15 +122,14 @@ async fn connection<P: Protocol>(
     let _ = tcp.set_nodelay(true);
     let session = SessionId(SESSIONS.fetch_add(1, Ordering::Relaxed));
     let peer = Peer { session, remote, local, implicit_tls: listener.implicit_tls };
-    let open = metrics::gauge!("estafette_sessions", "listener" => name);
-    metrics::counter!("estafette_sessions_total", "listener" => name).increment(1);
-    open.increment(1.0);
+    meters.opened();
     let mut driver = Box::new(Driver::new(
         protocol.as_ref(),
         peer,
         Stream::Plain(tcp),
         listener.acceptor.clone(),
         listener.limits,
+        Arc::clone(&meters),
     ));
     let span = info_span!("session", id = %session, listener = name, peer = %remote);
     let ended = driver.run(listener.implicit_tls, stopping).instrument(span.clone()).await;
@@ -135,9 +137,6 @@ async fn connection<P: Protocol>(
         Ok(()) => debug!("the session ended"),
         Err(error) => debug!(%error, "the session was cut off"),
     });
-    open.decrement(1.0);
-    metrics::counter!("estafette_received_bytes_total", "listener" => name)
-        .increment(driver.traffic.received_bytes);
-    metrics::counter!("estafette_sent_bytes_total", "listener" => name).increment(driver.traffic.sent_bytes);
+    meters.ended(driver.traffic.received_bytes, driver.traffic.sent_bytes);
     drop(pass);
 }

@@ -50,6 +50,10 @@ impl Refusal {
 
 /// Answers the questions of one session.
 pub trait Service<M: Machine>: Send + 'static {
+    /// The kinds of questions, as they stand in metrics.
+    const QUESTIONS: &'static [&'static str];
+    /// Of which kind a question is: its place in [`Service::QUESTIONS`].
+    fn question(ask: &M::Ask) -> usize;
     /// Answers a question.
     fn answer(&mut self, ask: M::Ask) -> impl Future<Output = M::Answer> + Send;
     /// Resolves when something that the session watches has changed. May be dropped at any time.

@@ -4,15 +4,17 @@
 //! session has to wait, so that the answers to pipelined commands leave together.
 
 use crate::Error;
+use crate::meters::Meters;
 use crate::protocol::{Limits, Peer, Protocol, Service};
 use crate::stream::{Stream, poll_once};
 use bytes::{Bytes, BytesMut};
 use estafette_machine::{Action, Actions, Machine, Now};
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 /// Bytes asked of the socket at a time while commands are read.
@@ -40,7 +42,7 @@ pub(crate) struct Driver<P: Protocol> {
     stream: Option<Stream>,
     acceptor: Option<TlsAcceptor>,
     limits: Limits,
-    name: &'static str,
+    meters: Arc<Meters>,
     began: Instant,
     input: BytesMut,
     /// Something has happened since the session last looked at its input.
@@ -48,7 +50,10 @@ pub(crate) struct Driver<P: Protocol> {
     output: VecDeque<Bytes>,
     output_bytes: usize,
     actions: Actions<<P::Machine as Machine>::Ask>,
-    timer: Option<Instant>,
+    /// Kept and moved, because making one costs more than moving it.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The session waits for it.
+    armed: bool,
     /// Output has left while a question was open; the session has still to be told.
     drained: bool,
     closing: bool,
@@ -71,6 +76,7 @@ impl<P: Protocol> Driver<P> {
         stream: Stream,
         acceptor: Option<TlsAcceptor>,
         limits: Limits,
+        meters: Arc<Meters>,
     ) -> Driver<P> {
         let (machine, service) = protocol.open(peer);
         Driver {
@@ -79,7 +85,7 @@ impl<P: Protocol> Driver<P> {
             stream: Some(stream),
             acceptor,
             limits,
-            name: protocol.name(),
+            meters,
             began: Instant::now(),
             input: BytesMut::new(),
             fresh: false,
@@ -87,6 +93,7 @@ impl<P: Protocol> Driver<P> {
             output_bytes: 0,
             actions: Vec::new(),
             timer: None,
+            armed: false,
             drained: false,
             closing: false,
             peer_ended: false,
@@ -125,7 +132,7 @@ impl<P: Protocol> Driver<P> {
                     self.fresh = true;
                 }
                 Event::TimedOut => {
-                    self.timer = None;
+                    self.armed = false;
                     let now = self.now();
                     self.machine.timed_out(now, &mut self.actions);
                 }
@@ -194,7 +201,7 @@ impl<P: Protocol> Driver<P> {
                         self.output_bytes += bytes.len();
                         self.output.push_back(bytes);
                     }
-                    Action::Arm(after) => self.timer = Some(Instant::now() + after),
+                    Action::Arm(after) => self.arm(after),
                     Action::Ask(ask) => question = Some(ask),
                     Action::StartTls => {
                         self.flush().await?;
@@ -208,16 +215,24 @@ impl<P: Protocol> Driver<P> {
                 }
             }
             if let Some(ask) = question {
-                let asked = Instant::now();
+                let (question, asked) = (P::Service::question(&ask), Instant::now());
                 let answer = self.ask(ask).await?;
-                metrics::histogram!("estafette_answer_seconds", "listener" => self.name)
-                    .record(asked.elapsed().as_secs_f64());
+                self.meters.answered(question, asked.elapsed());
                 let now = self.now();
                 self.machine.answered(now, answer, &mut self.actions);
                 self.fresh = true;
             }
         }
         Ok(())
+    }
+
+    fn arm(&mut self, after: Duration) {
+        let deadline = tokio::time::Instant::now() + after;
+        self.armed = true;
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().reset(deadline),
+            None => self.timer = Some(Box::pin(sleep_until(deadline))),
+        }
     }
 
     /// Puts a question; what was to be sent leaves meanwhile, unless the answer is there at once.
@@ -262,9 +277,7 @@ impl<P: Protocol> Driver<P> {
             .await
             .map_err(|_| Error::TooSlow("the TLS handshake"))
             .and_then(|done| done.map_err(Error::from))
-            .inspect_err(|_| {
-                metrics::counter!("estafette_tls_failed_total", "listener" => self.name).increment(1);
-            })?;
+            .inspect_err(|_| self.meters.tls_failed())?;
         self.stream = Some(stream);
         let now = self.now();
         self.machine.secured(now, tls, &mut self.actions);
@@ -275,7 +288,7 @@ impl<P: Protocol> Driver<P> {
         let Some(stream) = self.stream.as_mut() else { return Ok(Event::Read(0)) };
         let want =
             if self.machine.input_limit() >= BULK_FROM_BYTES { READ_BULK_BYTES } else { READ_COMMAND_BYTES };
-        let timer = self.timer;
+        let timer = self.timer.as_mut().filter(|_| self.armed);
         let watching = self.machine.watching();
         tokio::select! {
             biased;
@@ -284,7 +297,7 @@ impl<P: Protocol> Driver<P> {
                 Ok(Event::Shutdown)
             }
             count = stream.fill(&mut self.input, want) => Ok(Event::Read(count?)),
-            () = sleep_until(timer) => Ok(Event::TimedOut),
+            () = run_out(timer) => Ok(Event::TimedOut),
             () = self.service.changed(), if watching => Ok(Event::Notified),
         }
     }
@@ -301,9 +314,9 @@ impl<P: Protocol> Driver<P> {
     }
 }
 
-async fn sleep_until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+async fn run_out(timer: Option<&mut Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.as_mut().await,
         None => std::future::pending().await,
     }
 }

@@ -93,6 +93,10 @@ impl Machine for Echo {
 
 struct Answers;
 impl Service<Echo> for Answers {
+    const QUESTIONS: &'static [&'static str] = &["any"];
+    fn question(_: &String) -> usize {
+        0
+    }
     async fn answer(&mut self, ask: String) -> String {
         tokio::time::sleep(Duration::from_millis(20)).await;
         format!("answer to {ask}")

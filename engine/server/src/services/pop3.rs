@@ -44,15 +44,18 @@ pub(crate) struct Pop3Service {
 }
 
 impl Service<Session> for Pop3Service {
+    const QUESTIONS: &'static [&'static str] = &["auth", "open", "read", "delete"];
+
+    fn question(ask: &Ask) -> usize {
+        match ask {
+            Ask::Authenticate { .. } => 0,
+            Ask::Open { .. } => 1,
+            Ask::Read { .. } => 2,
+            Ask::Delete { .. } => 3,
+        }
+    }
+
     async fn answer(&mut self, ask: Ask) -> Answer {
-        let command = match &ask {
-            Ask::Authenticate { .. } => "auth",
-            Ask::Open { .. } => "open",
-            Ask::Read { .. } => "read",
-            Ask::Delete { .. } => "delete",
-        };
-        metrics::counter!("estafette_commands_total", "listener" => self.name, "command" => command)
-            .increment(1);
         match ask {
             Ask::Authenticate { authzid, authcid, password, .. } => {
                 self.login(&authzid, &authcid, &password.0).await

@@ -61,16 +61,19 @@ pub(crate) struct SmtpService {
 }
 
 impl Service<Session> for SmtpService {
+    const QUESTIONS: &'static [&'static str] = &["auth", "mail", "rcpt", "data", "deliver"];
+
+    fn question(ask: &Ask) -> usize {
+        match ask {
+            Ask::Authenticate { .. } => 0,
+            Ask::Mail { .. } => 1,
+            Ask::Rcpt { .. } => 2,
+            Ask::Data { .. } => 3,
+            Ask::Deliver(_) => 4,
+        }
+    }
+
     async fn answer(&mut self, ask: Ask) -> Answer {
-        let command = match &ask {
-            Ask::Authenticate { .. } => "auth",
-            Ask::Mail { .. } => "mail",
-            Ask::Rcpt { .. } => "rcpt",
-            Ask::Data { .. } => "data",
-            Ask::Deliver(_) => "deliver",
-        };
-        metrics::counter!("estafette_commands_total", "listener" => self.name, "command" => command)
-            .increment(1);
         match ask {
             Ask::Authenticate { authzid, authcid, password, .. } => {
                 self.login(&authzid, &authcid, &password.0).await

@@ -42,6 +42,11 @@ impl Keywords {
         self.names.iter().flatten().cloned().collect()
     }
 
+    /// True when it has a name for every keyword of a message.
+    pub(super) fn names_all(&self, row: &Row) -> bool {
+        row.row.keywords.ids().all(|id| usize::from(id) < self.names.len())
+    }
+
     /// The flags of a message.
     pub(super) fn flags(&self, row: &Row) -> Flags {
         let name = |id: u8| self.names.get(usize::from(id)).cloned().flatten();

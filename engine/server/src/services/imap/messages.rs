@@ -1,6 +1,7 @@
 //! Messages and bytes of them.
 
 use super::moment::{Moment, Stop};
+use super::open::Known;
 use super::{BYTES_AT_ONCE, ImapService, aside};
 use estafette_imap::session::Answer;
 use estafette_imap::session::ask::{Failure, Want};
@@ -27,28 +28,49 @@ struct Loaded {
     body: Option<Body>,
 }
 
+/// What a question of messages wants.
+struct Wanted {
+    at: MailboxRef,
+    uids: UidSet,
+    want: Want,
+    budget: u64,
+    known: Known,
+}
+
+impl Wanted {
+    /// The rows of the first messages that are asked for, and the last UID that was looked for.
+    fn rows(&self, moment: &Moment<'_>) -> Result<(Vec<Row>, Uid), Stop> {
+        let mut later = self.uids.clone();
+        let first = later.split_off_first(MESSAGES_MAX);
+        let through = first.last().unwrap_or(Uid::MIN);
+        let first: Vec<Uid> = first.iter().collect();
+        Ok((read::messages_of(&moment.view, self.at, &first)?, through))
+    }
+
+    /// True when there is so much to read that it does not belong on the thread of the session.
+    fn is_heavy(&self, rows: &[Row]) -> bool {
+        let bytes = rows.iter().fold(0_u64, |sum, found| sum.saturating_add(found.row.size));
+        (self.want.structure || self.want.body) && bytes > BYTES_AT_ONCE
+    }
+}
+
 impl Moment<'_> {
-    pub(super) fn fetch(
-        &self,
-        at: MailboxRef,
-        uids: &UidSet,
-        want: Want,
-        budget: u64,
-    ) -> Result<Answer, Stop> {
-        let row = self.mailbox(at)?;
-        let mut later = uids.clone();
-        let wanted = later.split_off_first(MESSAGES_MAX);
-        let mut through = wanted.last().unwrap_or(Uid::MIN);
-        let wanted: Vec<Uid> = wanted.iter().collect();
-        let keywords = self.keywords(at)?;
-        let mut messages = Vec::with_capacity(wanted.len());
-        let mut left = budget;
-        for found in read::messages_of(&self.view, at, &wanted)? {
+    fn fetch(&self, wanted: &Wanted, rows: &[Row], mut through: Uid) -> Result<Answer, Stop> {
+        let Wanted { at, want, budget, known, .. } = wanted;
+        // A keyword of this very moment may be newer than what is known of the mailbox.
+        let newer = match rows.iter().all(|found| known.keywords.names_all(found)) {
+            true => None,
+            false => Some(self.keywords(*at)?),
+        };
+        let keywords = newer.as_ref().unwrap_or(&known.keywords);
+        let mut messages = Vec::with_capacity(rows.len());
+        let mut left = *budget;
+        for found in rows {
             if want.changed_since.is_some_and(|since| found.row.modseq <= since) {
                 continue;
             }
             // Those before it are told when this one does not fit or cannot be read; it is asked for again.
-            let Loaded { bytes, structure, body } = match self.load(&found, want, budget) {
+            let Loaded { bytes, structure, body } = match self.load(found, *want, *budget) {
                 Ok(loaded) if messages.is_empty() || loaded.bytes <= left => loaded,
                 Err(stop) if messages.is_empty() => return Err(stop),
                 _ => {
@@ -57,7 +79,7 @@ impl Moment<'_> {
                 }
             };
             left = left.saturating_sub(bytes);
-            let mut message = keywords.message(&found);
+            let mut message = keywords.message(found);
             message.structure = structure;
             message.body = match body {
                 Some(body) => Some(body.all()?),
@@ -65,7 +87,7 @@ impl Moment<'_> {
             };
             messages.push(message);
         }
-        Ok(Answer::Fetched { messages, through, modseq: row.highest_modseq })
+        Ok(Answer::Fetched { messages, through, modseq: known.highest_modseq })
     }
 
     /// The structure and the body of a message where they are wanted and fit.
@@ -78,7 +100,7 @@ impl Moment<'_> {
         }
         if want.body && of.row.size <= budget {
             loaded.bytes = loaded.bytes.saturating_add(of.row.size);
-            loaded.body = Some(self.body(&of.row.body)?);
+            loaded.body = Some(self.view.body_of(of.row.body, of.row.size));
         }
         Ok(loaded)
     }
@@ -124,17 +146,27 @@ impl Moment<'_> {
 
 impl ImapService {
     pub(super) async fn fetch(
-        &self,
+        &mut self,
         mailbox: MailboxId,
         uids: UidSet,
         want: Want,
         budget: u64,
     ) -> Result<Answer, Stop> {
         let at = self.mailbox(mailbox)?;
-        let heavy = uids.len() > MESSAGES_AT_ONCE
-            || (want.structure || want.body)
-                && Moment::of(&self.engine).size_of(at, &uids, BYTES_AT_ONCE)? > BYTES_AT_ONCE;
-        self.read(heavy, move |moment| moment.fetch(at, &uids, want, budget)).await
+        let known = self.known(at)?;
+        let wanted = Wanted { at, uids, want, budget, known };
+        if wanted.uids.len() <= MESSAGES_AT_ONCE {
+            let moment = Moment::of(&self.engine);
+            let (rows, through) = wanted.rows(&moment)?;
+            if !wanted.is_heavy(&rows) {
+                return moment.fetch(&wanted, &rows, through);
+            }
+        }
+        let read = move |moment: &Moment<'_>| {
+            let (rows, through) = wanted.rows(moment)?;
+            moment.fetch(&wanted, &rows, through)
+        };
+        self.read(true, read).await
     }
 
     pub(super) async fn read_ranges(

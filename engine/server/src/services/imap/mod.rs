@@ -30,7 +30,6 @@ use estafette_mailbox::{AccountRef, MailboxRef};
 use estafette_reactor::{Peer, Protocol, Refusal, Service};
 use estafette_types::MailboxId;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Bytes of messages that are read on the thread of the session.
 const BYTES_AT_ONCE: u64 = 256 * 1024;
@@ -76,8 +75,49 @@ pub(crate) struct ImapService {
 }
 
 impl Service<Session> for ImapService {
+    const QUESTIONS: &'static [&'static str] = &[
+        "authenticate",
+        "mailboxes",
+        "create",
+        "delete",
+        "rename",
+        "subscribe",
+        "status",
+        "select",
+        "append",
+        "fetch",
+        "read",
+        "store",
+        "copy",
+        "expunge",
+        "search",
+        "changes",
+        "quota",
+    ];
+
+    fn question(ask: &Ask) -> usize {
+        match ask {
+            Ask::Authenticate { .. } => 0,
+            Ask::Mailboxes { .. } => 1,
+            Ask::Create { .. } => 2,
+            Ask::Delete { .. } => 3,
+            Ask::Rename { .. } => 4,
+            Ask::Subscribe { .. } => 5,
+            Ask::Status { .. } => 6,
+            Ask::Select { .. } => 7,
+            Ask::Append { .. } => 8,
+            Ask::Fetch { .. } => 9,
+            Ask::Read { .. } => 10,
+            Ask::Store { .. } => 11,
+            Ask::Copy { .. } => 12,
+            Ask::Expunge { .. } => 13,
+            Ask::Search { .. } => 14,
+            Ask::Changes { .. } => 15,
+            Ask::Quota { .. } => 16,
+        }
+    }
+
     async fn answer(&mut self, ask: Ask) -> Answer {
-        let (began, label) = (Instant::now(), label(&ask));
         let answer = match Box::pin(self.carry_out(ask)).await {
             Ok(answer) => answer,
             Err(Stop::Told(failure)) => Answer::Failed(failure),
@@ -86,8 +126,6 @@ impl Service<Session> for ImapService {
         if let Some(opened) = &mut self.opened {
             opened.told(&answer);
         }
-        metrics::histogram!("estafette_imap_answer_seconds", "question" => label)
-            .record(began.elapsed().as_secs_f64());
         answer
     }
 
@@ -172,27 +210,4 @@ async fn aside<T: Send + 'static>(
 ) -> Result<T, Stop> {
     // It only fails to come back when it panicked, which has been logged.
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(Stop::Told(Failure::Internal)))
-}
-
-/// The question's name in metrics.
-fn label(ask: &Ask) -> &'static str {
-    match ask {
-        Ask::Authenticate { .. } => "authenticate",
-        Ask::Mailboxes { .. } => "mailboxes",
-        Ask::Create { .. } => "create",
-        Ask::Delete { .. } => "delete",
-        Ask::Rename { .. } => "rename",
-        Ask::Subscribe { .. } => "subscribe",
-        Ask::Status { .. } => "status",
-        Ask::Select { .. } => "select",
-        Ask::Append { .. } => "append",
-        Ask::Fetch { .. } => "fetch",
-        Ask::Read { .. } => "read",
-        Ask::Store { .. } => "store",
-        Ask::Copy { .. } => "copy",
-        Ask::Expunge { .. } => "expunge",
-        Ask::Search { .. } => "search",
-        Ask::Changes { .. } => "changes",
-        Ask::Quota { .. } => "quota",
-    }
 }

@@ -2,7 +2,8 @@
 
 use super::convert;
 use super::moment::{Moment, Stop};
-use super::{ImapService, convert::special_use};
+use super::{ImapService, convert::Keywords, convert::special_use};
+use crate::engine::Engine;
 use estafette_imap::codec::command::Mailbox;
 use estafette_imap::session::Answer;
 use estafette_imap::session::ask::{Changed, Changes, Failure, Selected};
@@ -13,6 +14,7 @@ use estafette_storage::{BodyHash, Store};
 use estafette_types::{MailboxId, ModSeq, Uid, UidSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 /// Messages whose rows are read at once.
@@ -28,19 +30,36 @@ pub(super) struct Opened {
     latest: ModSeq,
     bell: Arc<Bell>,
     _watch: Watch,
+    /// What was read of it last.
+    known: Option<Known>,
     /// What of the news has been found and not told.
     pub(super) backlog: Option<Box<Backlog>>,
     /// The message that was read last: it can be read to its end though it is expunged meanwhile.
     pub(super) last_read: Option<(Uid, BodyHash)>,
 }
 
-/// Wakes a session.
+/// What a mailbox says of itself, read when `changes` was its number of changes. It is never newer than
+/// a view that is taken after it was found to be true, and older only by what has not been told yet.
+#[derive(Clone)]
+pub(super) struct Known {
+    changes: u64,
+    /// False when INBOX has been renamed since: it is another mailbox now.
+    stands: bool,
+    pub(super) highest_modseq: ModSeq,
+    pub(super) keywords: Arc<Keywords>,
+}
+
+/// Wakes a session, and counts the changes.
 #[derive(Default)]
-struct Bell(Notify);
+struct Bell {
+    rings: Notify,
+    changes: AtomicU64,
+}
 
 impl Listener for Bell {
     fn changed(&self, _: u64, _: Topic) {
-        self.0.notify_one();
+        self.changes.fetch_add(1, Ordering::Release);
+        self.rings.notify_one();
     }
 }
 
@@ -68,12 +87,27 @@ impl Opened {
     /// Resolves when something has changed of which the session has not heard: not by its own changes.
     pub(super) async fn changed(&self, store: &Store) {
         loop {
-            self.bell.0.notified().await;
+            self.bell.rings.notified().await;
             // What cannot be read is told by the question that comes of it.
             if !self.is_as_told(store).unwrap_or(false) {
                 return;
             }
         }
+    }
+
+    /// What the mailbox says of itself; read anew only when it has changed since.
+    fn known(&mut self, engine: &Engine) -> Result<Known, Stop> {
+        let changes = self.bell.changes.load(Ordering::Acquire);
+        if let Some(known) = self.known.as_ref().filter(|known| known.changes == changes) {
+            return Ok(known.clone());
+        }
+        let moment = Moment::of(engine);
+        let row = moment.mailbox(self.at)?;
+        let stands = !self.is_inbox || inbox_is(&moment.view, self.at)?;
+        let keywords = Arc::new(moment.keywords(self.at)?);
+        let known = Known { changes, stands, highest_modseq: row.highest_modseq, keywords };
+        self.known = Some(known.clone());
+        Ok(known)
     }
 
     fn is_as_told(&self, store: &Store) -> Result<bool, estafette_mailbox::Error> {
@@ -107,10 +141,17 @@ impl ImapService {
             latest,
             bell,
             _watch: watch,
+            known: None,
             backlog: None,
             last_read: None,
         }));
         Ok(Answer::Selected(Box::new(selected)))
+    }
+
+    /// What the selected mailbox says of itself.
+    pub(super) fn known(&mut self, at: MailboxRef) -> Result<Known, Stop> {
+        let opened = self.opened.as_mut().filter(|opened| opened.at == at);
+        opened.ok_or(Stop::Told(Failure::Internal))?.known(&self.engine)
     }
 
     /// What has happened in the selected mailbox.
@@ -124,7 +165,12 @@ impl ImapService {
         let at = self.mailbox(mailbox)?;
         let is_inbox = self.opened.as_ref().is_some_and(|opened| opened.is_inbox);
         let backlog = self.opened.as_mut().and_then(|opened| opened.backlog.take());
-        let heavy = Moment::of(&self.engine).moments_since(at, since)? > u64::from(MOMENTS_AT_ONCE);
+        let now = self.known(at)?;
+        let moments = now.highest_modseq.0.saturating_sub(since.0);
+        if moments == 0 && now.stands {
+            return Ok(Answer::Changed(Changes { through: since, ..Changes::default() }));
+        }
+        let heavy = moments > u64::from(MOMENTS_AT_ONCE);
         let (answer, backlog) = self
             .read(heavy, move |moment| moment.changes(at, is_inbox, since, &known, limit, backlog))
             .await?;
@@ -158,11 +204,6 @@ impl Moment<'_> {
             read_only: false,
             special_use: behind.special_use.and_then(special_use).into_iter().collect(),
         })
-    }
-
-    /// How many moments the mailbox is ahead of one.
-    pub(super) fn moments_since(&self, at: MailboxRef, since: ModSeq) -> Result<u64, Stop> {
-        Ok(self.mailbox(at)?.highest_modseq.0.saturating_sub(since.0))
     }
 
     /// What has happened since a moment, and what of it is still to be told. Messages that are gone and new
