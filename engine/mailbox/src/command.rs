@@ -174,8 +174,8 @@ pub enum Action {
         /// The name.
         name: MailboxName,
     },
-    /// RENAME with all children; of INBOX: its messages go to a new mailbox, its children stay
-    /// (RFC 9051 §6.3.6). → [`Response::Done`].
+    /// RENAME with all children; of INBOX: its messages go to a new mailbox, INBOX and its children
+    /// stay (RFC 9051 §6.3.6). → [`Response::Done`]; of a large INBOX [`Response::Moving`].
     Rename {
         /// The name as it is.
         from: MailboxName,
@@ -278,6 +278,17 @@ pub enum Response {
     },
     /// Nothing was changed.
     Refused(Refusal),
+    /// INBOX was renamed and its first messages have gone to the new mailbox: the proposer sends the
+    /// rest after them by [`Action::Move`].
+    Moving {
+        /// INBOX.
+        from: MailboxId,
+        /// The new mailbox.
+        to: MailboxId,
+        /// What was in INBOX and still is.
+        #[serde(with = "uids")]
+        rest: UidSet,
+    },
 }
 
 /// A message of an import.

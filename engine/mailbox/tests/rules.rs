@@ -24,8 +24,7 @@ struct Node {
 impl Node {
     fn new() -> Node {
         let dir = tempfile::tempdir().unwrap();
-        let mut settings = Settings::default();
-        settings.min_free_bytes = 0;
+        let settings = Settings { min_free_bytes: 0, ..Settings::default() };
         let store = Store::open(dir.path(), settings).unwrap();
         Node { store, time_ms: 1_790_000_000_000, _dir: dir }
     }
@@ -118,6 +117,37 @@ fn a_delivery_into_a_large_mailbox_writes_a_handful_of_small_rows() {
 fn rows(store: &Store) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
     let rows = store.scan(Family::Row, Vec::new()..Vec::new(), Direction::Forward).unwrap();
     rows.map(|row| row.unwrap()).map(|row| (row.key.to_vec(), row.value.to_vec())).collect()
+}
+
+#[test]
+fn a_renamed_inbox_stays_and_is_empty() {
+    let mut node = Node::new();
+    node.run(delivery(1));
+    let before = read::mailbox(&node.store, node.inbox()).unwrap().unwrap();
+    let rename = |to| Action::Rename { from: name("INBOX"), to: name(to) };
+    assert_eq!(node.run(rename("old/mail")), Response::Done);
+    let after = read::mailbox(&node.store, node.inbox()).unwrap().unwrap();
+    assert_eq!((after.uid_validity, after.uid_next), (before.uid_validity, before.uid_next));
+    assert_eq!((after.exists, after.highest_modseq), (0, ModSeq(before.highest_modseq.0 + 1)));
+    let gone = read::vanished_since(&node.store, node.inbox(), &after, before.highest_modseq).unwrap();
+    assert_eq!(gone, read::Vanished::Uids(set(1, 1)));
+    let (_, moved) = read::mailbox_by_name(&node.store, AT, &name("old/mail")).unwrap().unwrap();
+    assert_eq!((moved.exists, moved.bytes), (1, 4096));
+    assert_ne!(moved.uid_validity, before.uid_validity);
+
+    // A large one in several commands.
+    node.fill(WORK_MAX + 10);
+    let Response::Moving { from, to, rest } = node.run(rename("large")) else { panic!("all at once") };
+    assert_eq!((from, rest.len()), (INBOX, 10));
+    node.run(delivery(2));
+    assert!(matches!(node.run(Action::Move { from, to, uids: rest }), Response::Copied { .. }));
+    let (at, moved) = read::mailbox_by_name(&node.store, AT, &name("large")).unwrap().unwrap();
+    assert_eq!((at.mailbox, moved.exists as usize), (to, WORK_MAX + 10));
+    let inbox = read::mailbox(&node.store, node.inbox()).unwrap().unwrap();
+    assert_eq!(inbox.exists, 1, "what came meanwhile stays");
+    let refused = |refusal| Response::Refused(refusal);
+    assert_eq!(node.run(rename("large")), refused(Refusal::Exists));
+    node.sound();
 }
 
 #[test]

@@ -13,6 +13,10 @@ use crate::watch::Topic;
 use estafette_types::{MailboxId, UidValidity};
 use std::num::NonZeroU32;
 
+/// [`WORK_MAX`] as a number of UIDs.
+const WORK_MAX_UIDS: u32 = 2048;
+const _: () = assert!(WORK_MAX_UIDS as usize == WORK_MAX);
+
 impl Work<'_> {
     /// INBOX, Drafts, Sent, Junk, Trash; all subscribed.
     pub(super) fn create_usual_mailboxes(&mut self) {
@@ -98,16 +102,16 @@ impl Work<'_> {
         Ok(Response::Done)
     }
 
-    /// The mailbox with all its messages goes to the new name; an empty one becomes INBOX.
+    /// The messages go to a new mailbox; INBOX stays, so who looks at it sees them expunged.
     fn rename_inbox(&mut self, row: NameRow, to: &MailboxName) -> Result<Response, Stop> {
-        self.make_parents(to)?;
-        self.check_room()?;
-        self.put_name(to, row);
-        if let Some(id) = row.mailbox {
-            self.tell(Topic::Mailbox(self.at.mailbox(id)));
+        let from = row.mailbox.ok_or(Refusal::NoMailbox)?;
+        let (new, _) = self.make(to, None)?;
+        let mut rest = read::uids(&*self.tx, self.at.mailbox(from))?;
+        self.move_(from, new.mailbox, &rest.split_off_first(WORK_MAX_UIDS))?;
+        if rest.is_empty() {
+            return Ok(Response::Done);
         }
-        self.new_mailbox(&MailboxName::inbox(), None);
-        Ok(Response::Done)
+        Ok(Response::Moving { from, to: new.mailbox, rest })
     }
 
     pub(super) fn subscribe(&mut self, name: &MailboxName, subscribed: bool) -> Result<Response, Stop> {
@@ -201,7 +205,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// A new, empty mailbox under a name that is not in use (or is INBOX, which is being replaced).
+    /// A new, empty mailbox under a name that is not in use.
     fn new_mailbox(
         &mut self,
         name: &MailboxName,

@@ -383,16 +383,16 @@ impl Account {
         if from != "INBOX" && to.starts_with(&below) {
             return Err(Refusal::BadName);
         }
+        if from == "INBOX" {
+            let inbox = self.names["INBOX"].0.as_ref().unwrap().id;
+            let new = self.make(now, to, None);
+            let all = UidSet::range(Uid::MIN, Uid::MAX);
+            return self.copy(now, MailboxId(inbox), MailboxId(new), &all, None).map(|_| Response::Done);
+        }
         if let Some((parent, _)) = to.rsplit_once('/')
             && !self.names.contains_key(parent)
         {
             self.make(now, parent, None);
-        }
-        if from == "INBOX" {
-            let old = self.names.remove("INBOX").unwrap();
-            self.names.insert(to.to_owned(), old);
-            self.make(now, "INBOX", None);
-            return Ok(Response::Done);
         }
         let family: Vec<String> =
             self.names.keys().filter(|name| *name == from || name.starts_with(&below)).cloned().collect();
