@@ -37,6 +37,15 @@ pub struct Message {
     pub row: MessageRow,
 }
 
+/// Flags that were changed after a ModSeq.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The ModSeq of each message's last change, and its UID; ascending.
+    pub changed: Vec<(ModSeq, Uid)>,
+    /// `changed` ends here and there are later changes; `None`: there are none.
+    pub through: Option<ModSeq>,
+}
+
 /// What was expunged since a ModSeq.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Vanished {
@@ -243,6 +252,37 @@ pub fn changed_since<R: Read + ?Sized>(
         None => UidSet::new(),
     };
     Ok(changed.union(&fresh))
+}
+
+/// The messages whose flags were changed after a ModSeq, the earliest changes first: no more than
+/// `limit`, but all of one moment together ([`crate::WORK_MAX`] at most). Who asks again with
+/// [`Changes::through`] gets the next. Messages that only came are not among them.
+pub fn changes_after<R: Read + ?Sized>(
+    rows: &R,
+    at: MailboxRef,
+    modseq: ModSeq,
+    limit: usize,
+) -> Result<Changes, Error> {
+    let Some(next) = modseq.0.checked_add(1) else { return Ok(Changes::default()) };
+    let mut changed: Vec<(ModSeq, Uid)> = Vec::new();
+    // Where the changes of the moment that is being read begin.
+    let mut moment = 0;
+    for row in scan(rows, at.kind_from(Kind::Change, &next.to_be_bytes()))? {
+        let row = row?;
+        let parsed = Parsed::of(&row.key).and_then(|key| key.change());
+        let change = parsed.ok_or_else(|| damaged(Kind::Change, &row.key))?;
+        if changed.last().is_none_or(|last| last.0 != change.0) {
+            moment = changed.len();
+        }
+        // The first moment is told whole, however much it is.
+        if changed.len() >= limit && moment > 0 {
+            changed.truncate(moment);
+            let through = changed.last().map(|last| last.0);
+            return Ok(Changes { changed, through });
+        }
+        changed.push(change);
+    }
+    Ok(Changes { changed, through: None })
 }
 
 /// The lowest UID that came after a ModSeq. Arrival grows with the UID, so it is found by steps that

@@ -69,6 +69,11 @@ impl Structures {
         }
     }
 
+    /// True when the structure of a body is in memory.
+    pub fn holds(&self, hash: &BodyHash) -> bool {
+        self.cache.contains_key(hash)
+    }
+
     /// The structure of a message that was scanned while it came in: saves reading it again. The row
     /// goes into `batch`, best that which brings the body.
     pub fn put(batch: &mut Batch, hash: &BodyHash, structure: &Structure) {

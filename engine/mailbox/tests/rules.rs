@@ -120,6 +120,49 @@ fn rows(store: &Store) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
 }
 
 #[test]
+fn changes_are_read_bit_by_bit() {
+    let mut node = Node::new();
+    node.fill(3000);
+    let store = |uids| Action::Store {
+        mailbox: INBOX,
+        uids,
+        change: FlagChange::Add,
+        flags: SystemFlags::SEEN.into(),
+        unchanged_since: None,
+    };
+    let inbox = node.inbox();
+    let after = |node: &Node, modseq, limit| {
+        let found = read::changes_after(&node.store, inbox, modseq, limit).unwrap();
+        (found.changed.len(), found.through)
+    };
+    assert_eq!(after(&node, ModSeq(0), 10), (0, None), "messages that only came");
+    let Response::Stored { modseq: first, .. } = node.run(store(set(1, 2000))) else { panic!() };
+    for uid in 2001..=2010 {
+        node.run(store(set(uid, uid)));
+    }
+    // The first moment is whole; then no more than the limit.
+    assert_eq!(after(&node, ModSeq(0), 10), (2000, Some(first)));
+    assert_eq!(after(&node, first, 3), (3, Some(ModSeq(first.0 + 3))));
+    assert_eq!(after(&node, first, 10), (10, None));
+    assert_eq!(after(&node, ModSeq(0), 2004), (2004, Some(ModSeq(first.0 + 4))));
+    assert_eq!(after(&node, ModSeq(u64::MAX), 1), (0, None));
+    // What is changed again is found at its last change only; what is gone is not found.
+    let again = Action::Store {
+        mailbox: INBOX,
+        uids: set(1, 1999),
+        change: FlagChange::Remove,
+        flags: SystemFlags::SEEN.into(),
+        unchanged_since: None,
+    };
+    node.run(again);
+    node.run(Action::Expunge { mailbox: INBOX, uids: set(2001, 2009), only_deleted: false });
+    let found = read::changes_after(&node.store, inbox, ModSeq(0), 2).unwrap();
+    let uid = |value| Uid::new(value).unwrap();
+    let expected = [(first, uid(2000)), (ModSeq(first.0 + 10), uid(2010))];
+    assert_eq!((found.changed, found.through), (expected.to_vec(), Some(ModSeq(first.0 + 10))));
+}
+
+#[test]
 fn a_renamed_inbox_stays_and_is_empty() {
     let mut node = Node::new();
     node.run(delivery(1));

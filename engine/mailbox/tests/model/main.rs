@@ -22,8 +22,7 @@ fn store() -> &'static Store {
     static STORE: OnceLock<(tempfile::TempDir, Store)> = OnceLock::new();
     let (_, store) = STORE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        let mut settings = Settings::default();
-        settings.min_free_bytes = 0;
+        let settings = Settings { min_free_bytes: 0, ..Settings::default() };
         let store = Store::open(dir.path(), settings).unwrap();
         (dir, store)
     });
@@ -172,6 +171,7 @@ fn same_messages(view: &View, at: MailboxRef, plain: &Mailbox) {
         let row = message.row;
         assert_eq!(message.uid.value(), *uid);
         let seen = plain::Message {
+            arrival: row.arrival.0,
             modseq: row.modseq.0,
             system: row.flags,
             keywords: keywords.names(row.keywords).map(|keyword| keyword.as_str().to_lowercase()).collect(),
@@ -212,6 +212,30 @@ fn same_mailbox(view: &View, maps: &UidMaps, at: MailboxRef, plain: &Mailbox) {
         let vanished = read::vanished_since(view, at, &row, ModSeq(since)).unwrap();
         assert_eq!(vanished, read::Vanished::Uids(gone));
     }
+    let changed = plain.messages.iter().filter(|(_, message)| message.modseq > message.arrival);
+    let mut changed: Vec<_> =
+        changed.map(|(uid, message)| (ModSeq(message.modseq), Uid::new(*uid).unwrap())).collect();
+    changed.sort_unstable();
+    for limit in [0, 1, 2, 3, 100] {
+        same_changes(view, at, limit, &changed);
+    }
+}
+
+/// Told bit by bit, the changes are all, each once, in order, and no moment is cut.
+fn same_changes(view: &View, at: MailboxRef, limit: usize, expected: &[(ModSeq, Uid)]) {
+    let (mut told, mut since) = (Vec::new(), ModSeq(0));
+    loop {
+        let read::Changes { changed, through } = read::changes_after(view, at, since, limit).unwrap();
+        let moments: BTreeSet<ModSeq> = changed.iter().map(|one| one.0).collect();
+        assert!(changed.len() <= limit || moments.len() == 1, "{changed:?} at most {limit}");
+        assert_eq!(through.is_some(), told.len() + changed.len() < expected.len());
+        told.extend(changed);
+        match through {
+            Some(through) => since = through,
+            None => break,
+        }
+    }
+    assert_eq!(told, expected);
 }
 
 fn same_account(view: &View, maps: &UidMaps, at: AccountRef, plain: &Account) {

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
+    pub(crate) arrival: u64,
     pub(crate) modseq: u64,
     pub(crate) system: SystemFlags,
     pub(crate) keywords: BTreeSet<String>,
@@ -155,6 +156,7 @@ impl Account {
     fn new_message(&mut self, now: u64, message: &NewMessage) -> Message {
         self.next_email += 1;
         Message {
+            arrival: 0,
             modseq: 0,
             system: message.flags.system,
             keywords: words(&message.flags),
@@ -427,7 +429,7 @@ impl Mailbox {
     }
 
     fn push(&mut self, message: Message) -> u32 {
-        self.messages.insert(self.next, Message { modseq: self.modseq, ..message });
+        self.messages.insert(self.next, Message { arrival: self.modseq, modseq: self.modseq, ..message });
         self.next += 1;
         self.next - 1
     }
