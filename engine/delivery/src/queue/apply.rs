@@ -57,7 +57,7 @@ impl Work<'_> {
         if read::item(self.tx, self.shard, id)?.is_some() || self.is_known(id)? {
             return Ok(Answer::Known);
         }
-        if item.recipients.is_empty() || !bodies.contains(&item.body) {
+        if item.is_settled() || !bodies.contains(&item.body) {
             return Ok(Answer::Refused);
         }
         item.created_ms = self.time_ms;

@@ -57,7 +57,7 @@ pub(crate) enum Answer {
     Changed,
     /// There is no such item.
     Gone,
-    /// An item without recipients, or whose body did not come with it: the proposer's fault.
+    /// An item with nothing left to be done, or whose body did not come with it: the proposer's fault.
     Refused,
 }
 

@@ -165,6 +165,11 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     other.body = BodyHash([2; 32]);
     let other = Command::Enqueue { id: ItemId([2; 16]), item: Box::new(other) };
     assert_eq!(run(&store, 5, &other), Answer::Refused, "its body did not come with it");
+    // Found by fuzzing: it stayed in the queue for ever.
+    let mut settled = item(vec![recipient("a@example.net")]);
+    settled.recipients[0].state = State::Delivered;
+    let settled = Command::Enqueue { id: ItemId([3; 16]), item: Box::new(settled) };
+    assert_eq!(run(&store, 5, &settled), Answer::Refused, "nothing is left to be done");
     assert!(rows(&store).is_empty());
     let mut tx = store.transaction();
     let context = Context { time_ms: 1, index: 1, ordinal: 0, seed: [0; 16] };
