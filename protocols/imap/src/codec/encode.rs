@@ -352,16 +352,27 @@ impl Encoder {
 
     /// `string`: quoted where it can be, else a literal.
     pub(super) fn string(&mut self, text: &[u8]) {
-        let plain = |b: &u8| !matches!(b, 0 | b'\r' | b'\n') && b.is_ascii();
-        let wide = || self.dialect == Dialect::Utf8 && std::str::from_utf8(text).is_ok();
-        let bad = |b: &u8| matches!(b, 0 | b'\r' | b'\n');
-        let quotable =
-            text.len() <= QUOTED_MAX && (text.iter().all(plain) || (!text.iter().any(bad) && wide()));
-        if !quotable {
+        let (mut special, mut bad, mut wide) = (false, text.len() > QUOTED_MAX, false);
+        for b in text {
+            special |= matches!(b, b'"' | b'\\');
+            bad |= matches!(b, 0 | b'\r' | b'\n');
+            wide |= !b.is_ascii();
+        }
+        let utf8 = || self.dialect == Dialect::Utf8 && std::str::from_utf8(text).is_ok();
+        if bad || (wide && !utf8()) {
             self.print(format_args!("{{{}}}\r\n", text.len()));
             return self.out.copy(text);
         }
         self.raw("\"");
+        if special {
+            self.escaped(text);
+        } else {
+            self.out.copy(text);
+        }
+        self.raw("\"");
+    }
+
+    fn escaped(&mut self, text: &[u8]) {
         for run in text.split_inclusive(|b| matches!(b, b'"' | b'\\')) {
             match run.split_last() {
                 Some((special @ (b'"' | b'\\'), before)) => {
@@ -371,7 +382,6 @@ impl Encoder {
                 _ => self.out.copy(run),
             }
         }
-        self.raw("\"");
     }
 
     /// `nstring = string / nil`

@@ -29,8 +29,10 @@ impl<'a> FetchWriter<'a> {
 
     /// Begins an item: a space when it is not the first.
     pub(super) fn item(&mut self, name: &str) -> &mut Encoder {
-        let space = if std::mem::replace(&mut self.empty, false) { "" } else { " " };
-        self.encoder.print(format_args!("{space}{name}"));
+        if !std::mem::replace(&mut self.empty, false) {
+            self.encoder.raw(" ");
+        }
+        self.encoder.raw(name);
         self.encoder
     }
 

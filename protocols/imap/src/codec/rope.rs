@@ -10,6 +10,9 @@ pub const SHARE_MIN: usize = 4 * 1024;
 /// Copied bytes are closed into a piece when there are this many.
 const PIECE: usize = 64 * 1024;
 
+/// Room that the first copied bytes are given: most responses are shorter.
+const FIRST: usize = 512;
+
 /// Bytes in pieces; only grows at its end.
 #[derive(Clone, Debug, Default)]
 pub struct Rope {
@@ -27,6 +30,9 @@ impl Rope {
     /// Adds a copy.
     pub fn copy(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
+        if self.tail.capacity() == 0 {
+            self.tail.reserve(bytes.len().max(FIRST));
+        }
         self.tail.extend_from_slice(bytes);
         if self.tail.len() >= PIECE {
             self.close_tail();

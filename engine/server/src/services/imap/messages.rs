@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// The most messages that one question is answered with, whatever it asks for.
 const MESSAGES_MAX: u32 = 2048;
 /// Messages that are read on the thread of the session.
-const MESSAGES_AT_ONCE: u32 = 32;
+const MESSAGES_AT_ONCE: u32 = 128;
 /// Bytes that a part takes in a structure beside its header (counted, not measured).
 const PART_BYTES: u64 = 64;
 
@@ -47,10 +47,12 @@ impl Wanted {
         Ok((read::messages_of(&moment.view, self.at, &first)?, through))
     }
 
-    /// True when there is so much to read that it does not belong on the thread of the session.
-    fn is_heavy(&self, rows: &[Row]) -> bool {
-        let bytes = rows.iter().fold(0_u64, |sum, found| sum.saturating_add(found.row.size));
-        (self.want.structure || self.want.body) && bytes > BYTES_AT_ONCE
+    /// True when there is so much to read that it does not belong on the thread of the session. A
+    /// structure that is not in memory may have to be made from the body.
+    fn is_heavy(&self, moment: &Moment<'_>, rows: &[Row]) -> bool {
+        let Want { structure, body, .. } = self.want;
+        let read = rows.iter().filter(|of| body || structure && !moment.structures.holds(&of.row.body));
+        read.fold(0_u64, |sum, of| sum.saturating_add(of.row.size)) > BYTES_AT_ONCE
     }
 }
 
@@ -158,7 +160,7 @@ impl ImapService {
         if wanted.uids.len() <= MESSAGES_AT_ONCE {
             let moment = Moment::of(&self.engine);
             let (rows, through) = wanted.rows(&moment)?;
-            if !wanted.is_heavy(&rows) {
+            if !wanted.is_heavy(&moment, &rows) {
                 return moment.fetch(&wanted, &rows, through);
             }
         }
