@@ -1,7 +1,7 @@
 //! The values of the rows, and the bytes that they are on disk.
 //!
 //! Each begins with a version byte; what an older version wrote stays readable for ever (the
-//! fixtures in the tests). Rows that every delivery writes are small: see the test of sizes.
+//! fixtures below and in `tests/fixtures`). Rows that every delivery writes are small: see the test of sizes.
 
 use crate::codec::{Reader, Writer};
 use crate::flags::{KeywordSet, SystemFlags};
