@@ -201,3 +201,18 @@ impl Shards {
         Ok(self.group(shard)?.propose(Proposal { command: bytes.into(), bodies }).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What lies in logs: never change these bytes.
+    #[test]
+    fn commands_of_version_1() {
+        assert_eq!((MAILBOX, QUEUE, MAILBOXES), (1, 2, 3));
+        let parts = vec![vec![7, 8], Vec::new(), vec![9; 300]];
+        let bytes = [&[3, 2, 7, 8, 0, 0xAC, 2][..], &[9; 300]].concat();
+        assert_eq!(pack(&parts), bytes);
+        assert_eq!(unpack(&bytes).unwrap(), parts);
+    }
+}

@@ -1,5 +1,7 @@
 //! The queue against a plain model, and the bytes of its rows.
 
+mod fixtures;
+
 use super::command::AttemptResult;
 use super::*;
 use estafette_raft::Context;
