@@ -39,7 +39,7 @@ pub enum Error {
         /// The group.
         group: GroupId,
     },
-    /// The disk is nearly full: a proposal that brings bodies or much else is not taken.
+    /// The disk is nearly full: a proposal that brings bodies or much else is not taken, and nothing was written.
     #[error("the disk is nearly full")]
     Full,
     /// The command is larger than one entry may be.
@@ -197,7 +197,10 @@ impl Error {
 
 impl From<estafette_storage::Error> for Error {
     fn from(cause: estafette_storage::Error) -> Self {
-        Self::Storage(Arc::new(cause))
+        match cause {
+            estafette_storage::Error::Full { .. } => Self::Full,
+            cause => Self::Storage(Arc::new(cause)),
+        }
     }
 }
 

@@ -14,7 +14,6 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::Error;
 use crate::log::Shared;
 use crate::proposer::{Answer, Waiting};
-use crate::settings::SMALL_BYTES;
 use crate::snapshot;
 use crate::state::Rows;
 use crate::types::{Raft, Types};
@@ -91,8 +90,7 @@ impl Group {
         if let Some(fault) = this.shared.fault.seen() {
             return Err(fault);
         }
-        if this.shared.store.health() == Health::Full && (!proposal.bodies.is_empty() || bytes > SMALL_BYTES)
-        {
+        if this.shared.store.health() == Health::Full && !proposal.is_small() {
             return Err(Error::Full);
         }
         let (to, wait) = oneshot::channel();

@@ -170,6 +170,11 @@ impl Shared {
         self.fault.raise(error.into())
     }
 
+    /// True if a write that found no room is to be tried again, after a pause.
+    pub(crate) fn waits_for_room(&self, result: &Result<(), estafette_storage::Error>) -> bool {
+        matches!(result, Err(estafette_storage::Error::Full { .. })) && self.store.waits_for_room()
+    }
+
     /// Entries of `range`, from the store as far as they have left the tail. Stops after `limit` bytes from the store,
     /// but not before the first entry.
     fn entries(&self, range: &Range<u64>, limit: usize) -> Result<Vec<Entry>, Error> {

@@ -5,6 +5,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use estafette_storage::{BodyHash, Family, Read, Transaction};
 
+use crate::settings::SMALL_BYTES;
+
 /// What all replicas know alike while they apply a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
@@ -114,6 +116,11 @@ pub struct NewBody {
 }
 
 impl Proposal {
+    /// True if it is taken although the disk is nearly full.
+    pub(crate) fn is_small(&self) -> bool {
+        self.bodies.is_empty() && self.command.len() <= SMALL_BYTES
+    }
+
     /// Bytes that the proposal adds to a write.
     pub(crate) fn bytes(&self) -> usize {
         let bodies = self.bodies.iter().flat_map(|body| &body.chunks).map(Bytes::len).sum::<usize>();

@@ -50,6 +50,7 @@ impl Node {
     /// [`Error::OtherNode`]; [`Error::LogBehind`] or [`Error::VoteBehind`] if acknowledged writes are lost, unless
     /// [`Settings::accept_loss`] is set; the store's.
     pub fn start(store: Store, id: NodeId, settings: Settings) -> Result<Self, Error> {
+        store.set_waiting(true);
         own(&store, id)?;
         for mark in store.marks() {
             check(&store, &mark, settings.accept_loss)?;
@@ -141,8 +142,10 @@ impl Node {
         groups.values().filter_map(|opened| opened.0.as_ref()).map(|running| running.group.clone()).collect()
     }
 
-    /// Stops all groups. What was acknowledged is durable; what is under way may take effect or not.
+    /// Stops all groups. What was acknowledged is durable; what is under way may take effect or not. Does not wait for
+    /// room on a full disk.
     pub async fn shutdown(&self) {
+        self.store.set_waiting(false);
         let groups = std::mem::take(&mut *self.groups.lock());
         for mut running in groups.into_values().filter_map(|opened| opened.0) {
             for task in running.tasks {

@@ -1,12 +1,15 @@
 //! Joins what waits while an append is under way into one entry, so that throughput does not hang on the sync.
 //!
 //! One task for each group. Bounded: by commands and bytes in an entry, entries under way, and proposals in the queue.
+//!
+//! What would bring mail to a full disk is refused here at the latest. What goes on to openraft cannot be refused any
+//! more: for it the log store waits for room.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use estafette_storage::BodyHash;
+use estafette_storage::{BodyHash, Health};
 use openraft::error::ClientWriteError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -73,6 +76,10 @@ impl Proposer {
             // Those who were answered together come back together: let them into the queue first.
             tokio::task::yield_now().await;
             let together = self.gather(first);
+            let together = self.refuse_if_full(together);
+            if together.is_empty() {
+                continue;
+            }
             let (joined, waiting) = self.join(together);
             let group = self.shared.group;
             let shared = Arc::clone(&self.shared);
@@ -98,6 +105,20 @@ impl Proposer {
             together.push(another);
         }
         together
+    }
+
+    /// Leaves what may go on: the disk may have filled up while it waited.
+    fn refuse_if_full(&self, together: Vec<Waiting>) -> Vec<Waiting> {
+        if self.shared.store.health() != Health::Full {
+            return together;
+        }
+        let (small, refused): (Vec<_>, Vec<_>) =
+            together.into_iter().partition(|waiting| waiting.proposal.is_small());
+        self.shared.gauges.refused.increment(refused.len() as u64);
+        for waiting in refused {
+            let _ = waiting.answer.to.send(Err(Error::Full));
+        }
+        small
     }
 
     fn join(&mut self, together: Vec<Waiting>) -> (Joined, Vec<Answer>) {

@@ -1,6 +1,7 @@
 //! Settings and limits of the groups of a node.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Settings of a [`crate::Node`]. Every one has a default but the folder for snapshots.
 #[derive(Clone, Debug)]
@@ -59,5 +60,8 @@ pub(crate) const ROUND_COMMANDS: usize = 1024;
 pub(crate) const ROUND_BYTES: usize = 16 << 20;
 /// Bytes of written entries that stay in memory until they are applied.
 pub(crate) const TAIL_BYTES: usize = 64 << 20;
-/// Bytes of a proposal without bodies that is taken although the disk is nearly full (to delete mail, for one).
-pub(crate) const SMALL_BYTES: usize = 16 << 10;
+/// Bytes of a proposal without bodies that is taken although the disk is nearly full: to remove mail, for one, with a
+/// list of messages that may be long.
+pub(crate) const SMALL_BYTES: usize = 1 << 20;
+/// Between two looks for room while the disk is full.
+pub(crate) const ROOM_PAUSE: Duration = Duration::from_millis(50);

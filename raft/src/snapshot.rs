@@ -17,6 +17,7 @@ use crate::codec::{self, Applied};
 use crate::error::{Error, SnapshotError};
 use crate::keys::{self, Meta};
 use crate::log::Shared;
+use crate::settings::ROOM_PAUSE;
 use crate::state::Rows;
 use crate::{Checksum, GroupId};
 
@@ -311,12 +312,21 @@ pub(crate) fn replace_rows(shared: &Shared, path: &Path, ranges: &Ranges) -> Res
         bytes += key.len() + value.len();
         batch.put(*family, key, value);
         if bytes >= INSTALL_BYTES {
-            shared.store.apply_batch(std::mem::take(&mut batch))?;
+            apply(shared, std::mem::take(&mut batch))?;
             bytes = 0;
         }
     }
-    shared.store.apply_batch(batch)?;
-    Ok(())
+    apply(shared, batch)
+}
+
+/// Writes a piece; waits for room on the disk.
+fn apply(shared: &Shared, batch: Batch) -> Result<(), Error> {
+    let mut written = shared.store.apply_batch(batch.clone());
+    while shared.waits_for_room(&written) {
+        std::thread::sleep(ROOM_PAUSE);
+        written = shared.store.apply_batch(batch.clone());
+    }
+    Ok(written?)
 }
 
 /// The write that ends an installation.

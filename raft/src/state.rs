@@ -22,7 +22,7 @@ use crate::codec::{self, Applied};
 use crate::error::Error;
 use crate::keys::{self, Meta};
 use crate::log::{Alive, Shared};
-use crate::settings::{ROUND_BYTES, ROUND_COMMANDS};
+use crate::settings::{ROOM_PAUSE, ROUND_BYTES, ROUND_COMMANDS};
 use crate::snapshot::{self, Ranges};
 use crate::types::{Answers, Commands, Entry, LogId, Payload, SnapshotMeta, StoredMembership, Types};
 use crate::{Context, Machine, MachineError};
@@ -178,12 +178,17 @@ impl StateMachine {
         Ok(Answers(answers))
     }
 
-    /// Writes the round, lets the machine publish it, and answers.
-    fn finish(&mut self, mut round: Round) -> Result<(), Error> {
+    /// Writes the round, lets the machine publish it, and answers. Waits for room on the disk.
+    async fn finish(&mut self, mut round: Round) -> Result<(), Error> {
         let Some(last) = round.last else { return Ok(()) };
         let key = keys::meta(self.shared.group, Meta::Applied);
         round.tx.put(Family::RaftMeta, key, codec::encode_applied(&self.applied));
-        self.shared.store.apply(round.tx)?;
+        let mut written = self.shared.store.try_apply(&round.tx);
+        while self.shared.waits_for_room(&written) {
+            tokio::time::sleep(ROOM_PAUSE).await;
+            written = self.shared.store.try_apply(&round.tx);
+        }
+        written?;
         self.guard(last.index, |machine| {
             machine.written();
             Ok(())
@@ -221,10 +226,10 @@ impl RaftStateMachine<Types> for StateMachine {
             }
             if round.is_full() {
                 let full = std::mem::replace(&mut round, Round::new(&self.shared));
-                self.finish(full).map_err(|error| self.shared.raise(error))?;
+                self.finish(full).await.map_err(|error| self.shared.raise(error))?;
             }
         }
-        self.finish(round).map_err(|error| self.shared.raise(error))
+        self.finish(round).await.map_err(|error| self.shared.raise(error))
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {

@@ -109,7 +109,7 @@ impl Batch {
         self.rows.is_empty() && self.bodies.is_empty()
     }
 
-    /// True if the batch brings bodies: such a batch is refused while the disk is nearly full.
+    /// True if the batch brings bodies: such a batch is for [`crate::Store::commit`] alone.
     #[must_use]
     pub fn brings_bodies(&self) -> bool {
         !self.bodies.is_empty()

@@ -2,12 +2,15 @@
 //! only then tells those who wait.
 //!
 //! Invariants: batches become durable in the order in which they came; nobody is told before the
-//! watermark is written; after the first failure nothing is written any more.
+//! watermark is written; after the first failure nothing is written any more. Finding no room is no failure:
+//! it is found before anything is written, and what waits is then written when there is room.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -32,6 +35,10 @@ const JOIN_BYTES: usize = 16 * 1024 * 1024;
 const JOIN_COMMITS: usize = 1024;
 /// How long the watermark may stay unsynced.
 const WATERMARK_SYNC: Duration = Duration::from_secs(1);
+/// Between two looks for room while the disk is full.
+const ROOM_PAUSE: Duration = Duration::from_millis(50);
+/// Between two looks at the reserve while nothing is to do.
+const TEND_PAUSE: Duration = Duration::from_secs(1);
 
 /// Key of the store's own row with the number of the last commit.
 pub(crate) const COMMIT_KEY: [u8; 1] = [0x01];
@@ -64,8 +71,8 @@ pub(crate) struct Shared {
     pub(crate) database: Arc<Database>,
     pub(crate) space: Space,
     pub(crate) marks: Mutex<Vec<Mark>>,
-    /// Free bytes under which batches with bodies are refused.
-    pub(crate) refuse_bytes: u64,
+    /// Whether commits wait for room.
+    pub(crate) waiting: AtomicBool,
     failed: OnceLock<Arc<str>>,
     queue: Mutex<Queue>,
     filled: Condvar,
@@ -73,12 +80,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(database: Arc<Database>, space: Space, marks: Vec<Mark>, refuse_bytes: u64) -> Shared {
+    pub(crate) fn new(database: Arc<Database>, space: Space, marks: Vec<Mark>) -> Shared {
         Shared {
             database,
             space,
             marks: Mutex::new(marks),
-            refuse_bytes,
+            waiting: AtomicBool::new(true),
             failed: OnceLock::new(),
             queue: Mutex::default(),
             filled: Condvar::new(),
@@ -105,9 +112,42 @@ impl Shared {
     }
 
     /// Writes without a sync.
+    ///
+    /// # Errors
+    /// [`Error::Full`]: nothing of it was written. Any other: it failed, and the store with it.
     pub(crate) fn write_unsynced(&self, batch: WriteBatch) -> Result<(), Error> {
+        fail::fail_point!("storage::write", |_| Err(
+            self.fail(&Error::Database { reason: "failpoint".into() })
+        ));
+        self.write(batch)
+    }
+
+    fn write(&self, batch: WriteBatch) -> Result<(), Error> {
         self.check()?;
-        write(&self.database, batch).map_err(|error| self.fail(&error))
+        self.space.make(batch.size_in_bytes())?;
+        match self.database.write(batch) {
+            Ok(()) => {
+                self.space.wrote();
+                Ok(())
+            }
+            Err(error) if is_refused_for_room(&error) => Err(self.space.refused_by_database()),
+            Err(error) => Err(self.fail(&error.into())),
+        }
+    }
+
+    /// Makes durable. Written first, synced then, because RocksDB lets other writes (those of `apply`) pass
+    /// during the second, but not during a write that syncs.
+    fn sync(&self, batch: WriteBatch) -> Result<(), Error> {
+        self.write(batch)?;
+        fail::fail_point!("storage::sync", |_| Err(
+            self.fail(&Error::Database { reason: "failpoint".into() })
+        ));
+        self.database.db().flush_wal(true).map_err(|error| self.fail(&error.into()))
+    }
+
+    /// True if a commit that found no room is to be tried again.
+    fn waits(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) && !self.queue.lock().closed
     }
 
     pub(crate) fn submit(&self, batch: Batch, marks: Vec<Mark>, done: Done) {
@@ -187,20 +227,24 @@ impl Committer {
         self.sync_watermark();
     }
 
+    /// Waits for what is to do next.
     fn next(&self) -> Work {
+        let tended = self.shared.space.tend();
         let mut queue = self.shared.queue.lock();
         while queue.commits.is_empty() && queue.rounds.is_empty() {
             if queue.closed {
                 return Work::End;
             }
-            match self.unsynced_since {
-                None => self.shared.filled.wait(&mut queue),
-                Some(since) => {
-                    let left = WATERMARK_SYNC.saturating_sub(since.elapsed());
-                    if self.shared.filled.wait_for(&mut queue, left).timed_out() {
-                        return Work::Idle;
-                    }
+            let left = match self.unsynced_since {
+                None if tended => {
+                    self.shared.filled.wait(&mut queue);
+                    continue;
                 }
+                None => TEND_PAUSE,
+                Some(since) => WATERMARK_SYNC.saturating_sub(since.elapsed()),
+            };
+            if self.shared.filled.wait_for(&mut queue, left).timed_out() {
+                return Work::Idle;
             }
         }
         if let Some(round) = queue.rounds.pop_front() {
@@ -224,28 +268,18 @@ impl Committer {
     }
 
     fn commit(&mut self, commits: Vec<Commit>) {
-        let (commits, refused): (Vec<_>, Vec<_>) = match self.full() {
-            Some(_) => commits.into_iter().partition(|commit| !commit.batch.brings_bodies()),
-            None => (commits, Vec::new()),
-        };
-        if let Some(error) = self.full().filter(|_| !refused.is_empty()) {
-            tell(refused, &Err(error));
+        let mut result = self.write(&commits);
+        // Nothing was written. Whoever waits here has been promised a place in the order, so nobody overtakes.
+        while matches!(result, Err(Error::Full { .. })) && self.shared.waits() {
+            thread::sleep(ROOM_PAUSE);
+            result = self.write(&commits);
         }
-        if commits.is_empty() {
-            return;
-        }
-        let result = self.write(&commits);
         tell(commits, &result);
-    }
-
-    fn full(&self) -> Option<Error> {
-        let free_bytes = self.shared.space.free_bytes();
-        let needed_bytes = self.shared.refuse_bytes;
-        (free_bytes < needed_bytes).then_some(Error::Full { free_bytes, needed_bytes })
     }
 
     fn write(&mut self, commits: &[Commit]) -> Result<(), Error> {
         self.shared.check()?;
+        self.shared.space.make(commits.iter().map(|commit| commit.bytes).sum())?;
         let next = self.joined(commits)?;
         let mut out = WriteBatch::default();
         // First in the batch: there the reader of the logs looks for it.
@@ -253,7 +287,7 @@ impl Committer {
         self.fill(commits, &mut out)?;
         let bytes = out.size_in_bytes();
         let start = Instant::now();
-        sync(&self.shared.database, out).map_err(|error| self.shared.fail(&error))?;
+        self.shared.sync(out)?;
         metrics::histogram!("estafette_storage_sync_seconds").record(start.elapsed().as_secs_f64());
         metrics::histogram!("estafette_storage_sync_batch_size").record(commits.len() as f64);
         metrics::counter!("estafette_storage_sync_total").increment(1);
@@ -317,17 +351,16 @@ impl Committer {
     }
 }
 
-fn write(database: &Database, batch: WriteBatch) -> Result<(), Error> {
-    fail::fail_point!("storage::write", |_| Err(Error::Database { reason: "failpoint".into() }));
-    database.write(batch).map_err(Error::from)
-}
-
-/// The write that makes durable. Written first, synced then, because RocksDB lets other writes (those of
-/// `apply`) pass during the second, but not during a write that syncs.
-fn sync(database: &Database, batch: WriteBatch) -> Result<(), Error> {
-    database.write(batch)?;
-    fail::fail_point!("storage::sync", |_| Err(Error::Database { reason: "failpoint".into() }));
-    database.db().flush_wal(true).map_err(Error::from)
+/// True if RocksDB did not begin a write, because its threads had no room for a table or a blob file. It goes on by
+/// itself when there is room (its `SstFileManager` looks every five seconds), and all that it has is in the logs.
+/// Never true when the log itself, or the manifest, found no room.
+fn is_refused_for_room(error: &rocksdb::Error) -> bool {
+    let text = error.to_string();
+    let names = |what: &str| text.contains(what);
+    names("No space left on device")
+        && (names(".sst:") || names(".blob:"))
+        && !names(".log")
+        && !names("MANIFEST")
 }
 
 fn tell(commits: Vec<Commit>, result: &Result<(), Error>) {

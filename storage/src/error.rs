@@ -7,12 +7,12 @@ use std::sync::Arc;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The disk is nearly full, new bodies are refused. Passing; deletes still go through.
-    #[error("the disk is nearly full: {free_bytes} bytes are free, {needed_bytes} must stay free")]
+    /// The disk is full. Passing: nothing was written, and the same may be tried again.
+    #[error("the disk is full: {free_bytes} bytes are free, {needed_bytes} are needed")]
     Full {
         /// Bytes free now.
         free_bytes: u64,
-        /// Bytes under which new bodies are refused.
+        /// Bytes that must be free for this.
         needed_bytes: u64,
     },
     /// A write or a sync failed earlier. Fatal: no write is taken until the program is started again.

@@ -5,7 +5,7 @@
 //!   ([`Store::commit`]).
 //! - [`Store::apply`] writes without a sync: what it writes can be made again from the Raft log.
 //! - After a failed write or sync every later write is refused ([`Error::Failed`]); that sync is not
-//!   tried again.
+//!   tried again. A full disk is no failure: writes wait for room before they begin.
 //! - A store that was damaged or cut short is refused at [`Store::open`], or where it is read, with words
 //!   that say where; it is never silently shorter than what was acknowledged.
 //! - Bodies are stored once under the hash of their bytes; they are kept while a reference or a hold
@@ -27,6 +27,7 @@ mod options;
 mod overlay;
 mod read;
 mod recover;
+mod reserve;
 mod space;
 mod store;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use key::{Key, prefix_range, successor};
 pub use observe::record_metrics;
 pub use open::FORMAT;
 pub use read::{Direction, Pinned, Read, Row, Scan};
+pub use space::MIN_FREE_BYTES_MIN;
 pub use store::{Behind, Health, Settings, Store, View};
 pub use transaction::{Savepoint, Transaction};
 pub use verify::{PROBLEMS_MAX, Problem, Progress, Report};

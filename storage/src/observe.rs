@@ -11,8 +11,8 @@ use crate::wal;
 ///
 /// - `estafette_storage_memtable_bytes`, `_sst_bytes`, `_blob_bytes`, `_blob_garbage_bytes`,
 ///   `_pending_compaction_bytes`, each by `family`
-/// - `estafette_storage_cache_bytes`, `_wal_bytes`, `_free_bytes`, `_background_errors`, `_write_stopped`,
-///   `_failed`
+/// - `estafette_storage_cache_bytes`, `_wal_bytes`, `_free_bytes`, `_reserve_bytes` (kept back on the disk),
+///   `_background_errors`, `_write_stopped`, `_failed`
 pub fn record_metrics(store: &Store) {
     let database = store.database();
     for family in Family::ALL {
@@ -36,7 +36,8 @@ pub fn record_metrics(store: &Store) {
         ("estafette_storage_background_errors", read("rocksdb.background-errors")),
         ("estafette_storage_write_stopped", read("rocksdb.is-write-stopped")),
         ("estafette_storage_wal_bytes", wal_bytes(store)),
-        ("estafette_storage_free_bytes", Some(store.free_bytes())),
+        ("estafette_storage_free_bytes", Some(store.space().free_bytes())),
+        ("estafette_storage_reserve_bytes", Some(store.space().reserve_bytes())),
         ("estafette_storage_failed", Some(u64::from(store.health() == Health::Failed))),
     ] {
         if let Some(value) = value {

@@ -4,6 +4,7 @@
 //! LOCK        held by the one process that has the folder open
 //! FORMAT      version of the folder, a number in text
 //! watermark   what was acknowledged
+//! reserve/    room that is kept back from other programs
 //! db/         RocksDB
 //! ```
 //! A folder that does not fit its watermark is refused before anything in it is changed.
@@ -19,6 +20,7 @@ use crate::database::Database;
 use crate::error::Error;
 use crate::options::Tuning;
 use crate::recover::Folder;
+use crate::space::Space;
 use crate::store::{Behind, FolderLock, Settings, make_dir};
 use crate::watermark::{Watermark, WatermarkFile};
 
@@ -30,6 +32,7 @@ pub(crate) struct Opened {
     pub(crate) file: WatermarkFile,
     pub(crate) watermark: Watermark,
     pub(crate) behind: Option<Behind>,
+    pub(crate) space: Space,
 }
 
 pub(crate) fn open(dir: &Path, settings: &Settings) -> Result<Opened, Error> {
@@ -39,6 +42,8 @@ pub(crate) fn open(dir: &Path, settings: &Settings) -> Result<Opened, Error> {
     let watermark_path = dir.join("watermark");
     let exists = db_dir.join("CURRENT").exists();
     prepare(dir, &watermark_path, exists)?;
+    // Before the database: it needs room to open, and gets what was kept back.
+    let space = Space::of(dir, settings.min_free_bytes)?;
     let (file, mut watermark) = WatermarkFile::open(&watermark_path)?;
     let tuning = Tuning::new(settings);
     let behind = match exists {
@@ -53,7 +58,7 @@ pub(crate) fn open(dir: &Path, settings: &Settings) -> Result<Opened, Error> {
     };
     let database = Database::open_at(&db_dir, lock, &tuning)?;
     watermark.commit = watermark.commit.max(last_commit(&database)?);
-    Ok(Opened { database, file, watermark, behind })
+    Ok(Opened { database, file, watermark, behind, space })
 }
 
 fn lock(dir: &Path) -> Result<FolderLock, Error> {

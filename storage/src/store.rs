@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -173,8 +174,8 @@ impl Store {
     /// then `done` is called on the committer thread, where it must be quick. Waits while too much waits.
     ///
     /// Whoever cares for room asks [`Store::health`] before. Here nothing is refused for it: a batch that finds none,
-    /// though what was kept back has been used, waits for it, and all behind it ([`Health::Full`]). Only a store that is
-    /// closed meanwhile tells [`Error::Full`].
+    /// though what was kept back has been used, waits for it, and all behind it ([`Health::Full`]). [`Error::Full`] is
+    /// told only when the store is closed meanwhile or [`Store::set_waiting`] says so.
     pub fn commit(
         &self,
         batch: Batch,
@@ -182,6 +183,18 @@ impl Store {
         done: impl FnOnce(Result<(), Error>) + Send + 'static,
     ) {
         self.0.shared.submit(batch, marks, Box::new(done));
+    }
+
+    /// Whether commits wait for room on a full disk (at first they do), or are told [`Error::Full`] instead: for the
+    /// end of a program.
+    pub fn set_waiting(&self, waiting: bool) {
+        self.0.shared.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// What was last set.
+    #[must_use]
+    pub fn waits_for_room(&self) -> bool {
+        self.0.shared.waiting.load(Ordering::Relaxed)
     }
 
     /// What the watermark says: the last acknowledged index and vote of every group. Compare them with
@@ -204,6 +217,13 @@ impl Store {
     /// [`Error::Damaged`].
     pub fn body(&self, hash: &BodyHash) -> Result<Option<Body>, Error> {
         Body::find(&self.0.shared.database, hash)
+    }
+
+    /// A body that a row names, with the length that the row tells: spares looking for it. If it is not
+    /// there after all, reading it is [`Error::Damaged`].
+    #[must_use]
+    pub fn body_of(&self, hash: BodyHash, len: u64) -> Body {
+        Body::named(&self.0.shared.database, hash, len)
     }
 
     /// How the store is. Cheap.
@@ -358,8 +378,7 @@ impl View {
         Body::find(self.0.borrow_owner(), hash)
     }
 
-    /// A body that a row names, with the length that the row tells: spares looking for it. If it is not
-    /// there after all, reading it is [`Error::Damaged`].
+    /// As [`Store::body_of`].
     #[must_use]
     pub fn body_of(&self, hash: BodyHash, len: u64) -> Body {
         Body::named(self.0.borrow_owner(), hash, len)

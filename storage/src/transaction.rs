@@ -194,9 +194,9 @@ impl Transaction {
     }
 
     /// All writes as one batch of RocksDB.
-    pub(crate) fn into_write(self, database: &Database, now_ms: u64) -> Result<WriteBatch, Error> {
-        if let Some((_, error)) = self.fault {
-            return Err(error);
+    pub(crate) fn to_write(&self, database: &Database, now_ms: u64) -> Result<WriteBatch, Error> {
+        if let Some((_, error)) = &self.fault {
+            return Err(error.clone());
         }
         let mut out = WriteBatch::default();
         for (family, overlay) in Family::ALL.into_iter().zip(&self.overlays) {

@@ -37,6 +37,9 @@ pub const POISON: u64 = u64::MAX;
 pub const PANIC: u64 = u64::MAX - 1;
 /// A command that is refused after it has written something.
 pub const REFUSED: u64 = u64::MAX - 2;
+/// A command that takes [`SLOW_TIME`].
+pub const SLOW: u64 = u64::MAX - 3;
+pub const SLOW_TIME: std::time::Duration = std::time::Duration::from_millis(800);
 
 impl Machine for Counter {
     fn apply(
@@ -59,6 +62,7 @@ impl Machine for Counter {
         tx.put(Family::Row, key, row);
         match id {
             POISON => return Err(MachineError::Inconsistent("poison")),
+            SLOW => std::thread::sleep(SLOW_TIME),
             PANIC => panic!("a mistake in the machine"),
             REFUSED => {
                 tx.rollback_to(savepoint);
