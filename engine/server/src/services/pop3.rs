@@ -130,8 +130,7 @@ impl Pop3Service {
     fn read(&self, uid: Uid, range: Range<u64>) -> Result<Option<Vec<Bytes>>, EngineError> {
         let Some(inbox) = self.inbox else { return Ok(None) };
         let Some(message) = read::message(&self.engine.store, inbox, uid)? else { return Ok(None) };
-        let Some(body) = self.engine.store.body(&message.body)? else { return Ok(None) };
-        Ok(Some(body.read(range)?))
+        Ok(Some(self.engine.store.body_of(message.body, message.size).read(range)?))
     }
 
     async fn delete(&self, uids: &UidSet) -> Result<(), EngineError> {
