@@ -111,7 +111,8 @@ fuzz_target!(|data: &[u8]| {
             play_wildly(driver(), &talk, dice);
         }
     });
-    let fetch = play(driver(), b"USER u\r\nPASS p\r\nRETR 1\r\nQUIT\r\n", None, Pace::AtOnce, End::Nothing);
+    let fetch =
+        play(driver(), b"UTF8\r\nUSER u\r\nPASS p\r\nRETR 1\r\nQUIT\r\n", None, Pace::AtOnce, End::Nothing);
     if settings & 2 == 0 {
         let at = fetch.said.windows(8).position(|window| window == b" octets\r").expect("an answer to RETR");
         let (text, rest) = retrieved(&fetch.said[at + 9..]);

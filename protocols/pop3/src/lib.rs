@@ -8,8 +8,9 @@
 //! Must not: do I/O, hold a message in memory beyond the range that is being sent, lock anything.
 //!
 //! A message is sent to the bit when its lines end in CRLF; a bare LF in it is sent as CRLF and a
-//! last line without an end gets one, as the protocol cannot carry them. The sizes that LIST and STAT
-//! tell are those of the stored bytes.
+//! last line without an end gets one, as the protocol cannot carry them. An internationalized message
+//! gets a header in ASCII for a client that has not said UTF8 (`surrogate.rs`). The sizes that LIST and
+//! STAT tell are those of the stored bytes.
 #![forbid(unsafe_code)]
 
 mod ask;
@@ -18,6 +19,7 @@ mod config;
 mod maildrop;
 mod session;
 mod stuffing;
+mod surrogate;
 
 pub use ask::{Answer, Ask, Failure, Mechanism, Refusal, Secret, Snapshot};
 pub use command::Error;

@@ -4,6 +4,7 @@ use super::{Busy, Out, Question, Session, State, code};
 use crate::config::{OUTPUT_BATCH_BYTES, READ_RANGE_BYTES};
 use crate::maildrop::Message;
 use crate::stuffing::{Pieces, Stuffing};
+use crate::surrogate::Head;
 use crate::{Answer, Ask};
 use bytes::Bytes;
 use estafette_types::UidValidity;
@@ -97,19 +98,31 @@ impl Session {
     }
 
     fn send_pieces(&mut self, pieces: &[Bytes], mut reading: Reading, out: &mut Out) {
+        let read = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let mut to_send = Pieces::default();
+        // Bytes of the message that are not sent.
+        let mut replaced = 0;
         if reading.offset == 0 {
+            let head = if self.utf8 { Head::Stored } else { Head::of(pieces, read < READ_RANGE_BYTES) };
             let status = if reading.whole {
                 format!("+OK {} octets\r\n", reading.message.octets)
             } else {
                 "+OK\r\n".to_owned()
             };
             to_send.insert(status.as_bytes());
+            match head {
+                Head::Stored => {}
+                Head::Surrogate { header, replaced: bytes } => {
+                    reading.stuffing.push(&Bytes::from(header), &mut to_send);
+                    replaced = bytes;
+                }
+                Head::TooLong => return self.say("-ERR [UTF8] the message needs UTF8", out),
+            }
         }
-        let mut read = 0u64;
         for piece in pieces {
-            read = read.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-            reading.stuffing.push(piece, &mut to_send);
+            let skipped = replaced.min(piece.len());
+            replaced = replaced.saturating_sub(skipped);
+            reading.stuffing.push(&piece.slice(skipped..), &mut to_send);
         }
         reading.offset = reading.offset.saturating_add(read);
         // Fewer bytes than asked for: the message has no more. A known size saves asking for nothing.

@@ -204,6 +204,26 @@ fn messages_and_their_tops() {
     client.check("RETR x", "-ERR syntax: RETR message\n");
 }
 
+/// RFC 6856 §2.1.
+#[test]
+fn internationalized_messages_need_utf8() {
+    let stored = "Received: by b with UTF8SMTP id 1; now\r\nSubject: \u{e9}\r\n\r\n1 \u{e9}\r\n2\r\n";
+    let long = format!("{}\r\n{}", stored.split_once("\r\n\r\n").unwrap().0, "A: b\r\n".repeat(50_000));
+    let engine = Engine::with(&[stored.as_bytes(), long.as_bytes()]);
+    let mut client = Client::logged_in(engine.clone());
+    let header = "Received: by b with UTF8SMTP id 1; now\nSubject: =?utf-8?b?w6k=?=\n\n";
+    let octets = stored.len();
+    client.check("RETR 1", &format!("+OK {octets} octets\n{header}1 \u{e9}\n2\n.\n"));
+    client.check("TOP 1 1", &format!("+OK\n{header}1 \u{e9}\n.\n"));
+    client.check("RETR 2", "-ERR [UTF8] the message needs UTF8\n");
+    client.check("NOOP", "+OK\n");
+
+    let mut client = Client::open(engine);
+    client.say("UTF8\r\nUSER mrose\r\nPASS tan staaf\r\n");
+    client.check("RETR 1", &format!("+OK {octets} octets\n{}.\n", stored.replace("\r\n", "\n")));
+    assert!(client.say("RETR 2\r\n").ends_with("A: b\r\n.\r\n"));
+}
+
 #[test]
 fn quit_without_login_and_time_out_delete_nothing() {
     let mut client = Client::open(Engine::with(&[ONE]));
