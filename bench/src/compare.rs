@@ -28,8 +28,8 @@ pub(crate) struct Compare {
     /// Accounts of each server.
     #[arg(long, default_value_t = 100)]
     pub accounts: usize,
-    /// Idle sessions held.
-    #[arg(long, default_value_t = 500)]
+    /// Idle sessions held, twice.
+    #[arg(long, default_value_t = 1_000)]
     pub idle_sessions: usize,
     /// Only loads with one of these in their names (`imap`, `fetch`, `lmtp 4 KiB`); all, when none is given.
     #[arg(long, value_delimiter = ',')]
