@@ -3,11 +3,14 @@
 //!
 //! `blob_ref` and `blob` are walked side by side, once, in the order of hashes, beside the sorted
 //! references; of all other families the rows are read, so that their checksums are. Nothing is written.
+//!
+//! What cannot be read is a problem like others, and the check goes on: in `blob` at the next body that has
+//! a name. In other families the rows behind it are not looked at.
 
 use std::iter::Peekable;
 use std::vec;
 
-use rocksdb::Snapshot;
+use rocksdb::{DBRawIterator, ReadOptions, Snapshot};
 
 use crate::body::{self, BodyHash, CHUNK_BYTES};
 use crate::collect::Named;
@@ -90,7 +93,8 @@ pub enum Problem {
         /// Its key.
         key: Vec<u8>,
     },
-    /// Rows of a family cannot be read; those behind them were not looked at.
+    /// Rows of a family cannot be read; those behind them (in `blob`: up to the next body with a name) were not
+    /// looked at.
     Unreadable {
         /// Name of the family.
         family: &'static str,
@@ -113,7 +117,7 @@ pub(crate) fn verify(
     let report = Report { references: sorted.len() as u64, ..Report::default() };
     let mut check = Check {
         names: Cursor::sweep(database, Family::BlobRef, snapshot).peekable(),
-        chunks: Cursor::sweep(database, Family::Blob, snapshot).peekable(),
+        chunks: Chunks::new(database, snapshot),
         references: sorted.into_iter().peekable(),
         report,
     };
@@ -122,7 +126,7 @@ pub(crate) fn verify(
         .property_int_value_cf(database.handle(Family::BlobRef), rocksdb::properties::ESTIMATE_NUM_KEYS);
     // About three rows for a body: length, counter, and now and then a candidate.
     let bodies_estimated = estimate.ok().flatten().unwrap_or(0) / 2;
-    while check.step()? {
+    while check.step() {
         let Report { bodies, bytes, .. } = check.report;
         if bodies % PROGRESS_BODIES == 0 {
             progress(Progress { bodies, bytes, bodies_estimated: bodies_estimated.max(bodies) });
@@ -140,20 +144,38 @@ pub(crate) fn verify(
 
 struct Check<'a> {
     names: Peekable<Cursor<'a>>,
-    chunks: Peekable<Cursor<'a>>,
+    chunks: Chunks<'a>,
     references: Peekable<vec::IntoIter<(BodyHash, u32)>>,
     report: Report,
 }
 
 impl Check<'_> {
     /// Looks at the least hash that any of the three sides has; false at the end.
-    fn step(&mut self) -> Result<bool, Error> {
-        let named = peek(&mut self.names)?.and_then(|key| hash_of(&key));
-        let stored = peek(&mut self.chunks)?.and_then(|key| hash_of(&key));
+    fn step(&mut self) -> bool {
+        let named = match self.names.peek() {
+            Some(Ok(row)) => hash_of(&row.key),
+            // Without names, nothing can be said of what else there is of bodies.
+            Some(Err(error)) => {
+                let reason = error.to_string();
+                self.problem(Problem::Unreadable { family: Family::BlobRef.name(), reason });
+                return false;
+            }
+            None => None,
+        };
+        let stored = self.chunks.key().and_then(hash_of);
         let referred = self.references.peek().map(|(hash, _)| *hash);
-        let Some(hash) = [named, stored, referred].into_iter().flatten().min() else { return Ok(false) };
-        let name = self.names_of(&hash)?;
-        let chunks = self.chunks_of(&hash, name.as_ref().and_then(|name| name.len))?;
+        let Some(hash) = [named, stored, referred].into_iter().flatten().min() else {
+            let fault = self.chunks.fault();
+            self.unreadable_chunks(fault);
+            return false;
+        };
+        if stored.is_none() {
+            // It may be this body that cannot be read, then it is told of it, or what lies before it.
+            let fault = self.chunks.go_on_at(&hash);
+            self.unreadable_chunks(fault);
+        }
+        let name = self.names_of(&hash);
+        let chunks = self.chunks_of(&hash, name.as_ref().and_then(|name| name.len));
         let counted = self.references_of(&hash);
         match name {
             Some(Name { len: Some(len), named }) => {
@@ -167,7 +189,13 @@ impl Check<'_> {
             }
             name => self.absent(hash, name.as_ref(), &counted, chunks.is_ok()),
         }
-        Ok(true)
+        true
+    }
+
+    fn unreadable_chunks(&mut self, fault: Option<String>) {
+        if let Some(reason) = fault {
+            self.problem(Problem::Unreadable { family: Family::Blob.name(), reason });
+        }
     }
 
     fn problem(&mut self, problem: Problem) {
@@ -220,9 +248,9 @@ impl Check<'_> {
         }
     }
 
-    fn names_of(&mut self, hash: &BodyHash) -> Result<Option<Name>, Error> {
+    fn names_of(&mut self, hash: &BodyHash) -> Option<Name> {
         let mut name: Option<Name> = None;
-        while let Some(row) = next_of(&mut self.names, hash)? {
+        while let Some(row) = next_of(&mut self.names, hash) {
             let name = name.get_or_insert_default();
             match row.key.get(hash.0.len()..).filter(|rest| !rest.is_empty()) {
                 None => name.len = Some(body::decode_u64(&row.value).unwrap_or(u64::MAX)),
@@ -235,39 +263,40 @@ impl Check<'_> {
         if let Some(Name { len: Some(len), named }) = &mut name {
             named.len = *len;
         }
-        Ok(name)
+        name
     }
 
     /// Reads all chunks of a hash; an error says why they are not the body of that length. Without a
     /// length, `Ok` means that there are none.
-    fn chunks_of(&mut self, hash: &BodyHash, len: Option<u64>) -> Result<Result<(), String>, Error> {
+    fn chunks_of(&mut self, hash: &BodyHash, len: Option<u64>) -> Result<(), String> {
         let mut hasher = blake3::Hasher::new();
         let (mut count, mut bytes, mut fault) = (0_u32, 0_u64, None);
-        loop {
-            let row = match next_of(&mut self.chunks, hash) {
-                Ok(Some(row)) => row,
-                Ok(None) => break,
-                // The walk ends here; so does the check, with the place.
-                Err(error) => return Err(error),
-            };
-            if row.key != body::chunk_key(hash, count).as_slice() {
+        while let Some((key, value)) = self.chunks.item().filter(|(key, _)| key.starts_with(&hash.0)) {
+            if key != body::chunk_key(hash, count).as_slice() {
                 fault.get_or_insert(format!("chunk {count} is missing"));
             }
             count = count.saturating_add(1);
-            bytes += row.value.len() as u64;
-            if len.is_some_and(|len| bytes < len) && row.value.len() != CHUNK_BYTES {
+            bytes += value.len() as u64;
+            if len.is_some_and(|len| bytes < len) && value.len() != CHUNK_BYTES {
                 fault.get_or_insert(format!("chunk {} is too short", count - 1));
             }
-            hasher.update(&row.value);
+            hasher.update(value);
+            self.chunks.advance();
         }
-        let Some(len) = len else { return Ok(if count == 0 { Ok(()) } else { Err(String::new()) }) };
+        let Some(len) = len else { return if count == 0 { Ok(()) } else { Err(String::new()) } };
+        // Where chunks are wanting and the walk has come upon an error, that is why.
+        if bytes < len
+            && let Some(reason) = self.chunks.fault()
+        {
+            return Err(format!("chunk {count}: {reason}"));
+        }
         if bytes != len {
             fault.get_or_insert(format!("{bytes} bytes of {len} are there"));
         }
         if fault.is_none() && *hasher.finalize().as_bytes() != hash.0 {
             fault = Some("its bytes do not fit its hash".to_owned());
         }
-        Ok(fault.map_or(Ok(()), Err))
+        fault.map_or(Ok(()), Err)
     }
 
     /// How often each shard refers to a hash.
@@ -290,18 +319,58 @@ struct Name {
     named: Named,
 }
 
-/// The key under a cursor.
-fn peek(cursor: &mut Peekable<Cursor<'_>>) -> Result<Option<Vec<u8>>, Error> {
-    match cursor.peek() {
-        Some(Ok(row)) => Ok(Some(row.key.to_vec())),
-        Some(Err(error)) => Err(error.clone()),
-        None => Ok(None),
-    }
+/// The next row, if its key begins with the hash. An error stays for [`Check::step`].
+fn next_of(cursor: &mut Peekable<Cursor<'_>>, hash: &BodyHash) -> Option<Row> {
+    let row = cursor.next_if(|row| row.as_ref().is_ok_and(|row| row.key.starts_with(&hash.0)));
+    row.and_then(Result::ok)
 }
 
-/// The next row, if its key begins with the hash.
-fn next_of(cursor: &mut Peekable<Cursor<'_>>, hash: &BodyHash) -> Result<Option<Row>, Error> {
-    cursor.next_if(|row| row.as_ref().map_or(true, |row| row.key.starts_with(&hash.0))).transpose()
+/// A walk over `blob` that can go on behind what cannot be read.
+struct Chunks<'a> {
+    rows: DBRawIterator<'a>,
+    /// True once the error under the iterator was told.
+    told: bool,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(database: &'a Database, snapshot: &Snapshot<'_>) -> Chunks<'a> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(snapshot);
+        options.fill_cache(false);
+        options.set_auto_readahead_size(true);
+        let mut rows = database.db().raw_iterator_cf_opt(database.handle(Family::Blob), options);
+        rows.seek_to_first();
+        Chunks { rows, told: false }
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        self.rows.key()
+    }
+
+    fn item(&self) -> Option<(&[u8], &[u8])> {
+        self.rows.item()
+    }
+
+    fn advance(&mut self) {
+        self.rows.next();
+    }
+
+    /// Goes to the first chunk of a body, if the walk stands at an error. Gives the error if it was none of that body and
+    /// is not told yet.
+    fn go_on_at(&mut self, hash: &BodyHash) -> Option<String> {
+        self.rows.status().err()?;
+        let before = self.fault();
+        self.rows.seek(hash.0);
+        self.told = false;
+        before.filter(|_| self.rows.status().is_ok())
+    }
+
+    /// The error at which the walk stands, told once.
+    fn fault(&mut self) -> Option<String> {
+        let error = self.rows.status().err().filter(|_| !self.told)?;
+        self.told = true;
+        Some(error.into_string())
+    }
 }
 
 fn hash_of(key: &[u8]) -> Option<BodyHash> {

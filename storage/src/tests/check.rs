@@ -1,5 +1,7 @@
 //! The check finds what is wrong, and nothing else.
 
+use std::path::Path;
+
 use bytes::Bytes;
 
 use super::{commit, open};
@@ -105,6 +107,62 @@ fn bodies_that_are_not_whole() {
     assert_eq!(found(hash(5)), 0);
     assert_eq!(report.problems.iter().filter(|p| matches!(p, Problem::StrayChunk { .. })).count(), 2);
     assert_eq!(report.problem_count, report.problems.len() as u64);
+}
+
+/// Two bodies whose blobs are damaged: both are told, and nothing else; no end at the first.
+#[test]
+fn bodies_that_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bodies: Vec<Vec<Bytes>> = (1..=20_u32)
+        .map(|n| vec![Bytes::from(n.to_le_bytes().repeat(CHUNK_BYTES / 4 + 1000 * usize::from(n % 3 == 0)))])
+        .collect();
+    let hashes: Vec<BodyHash> = bodies.iter().map(|pieces| BodyHash::of(pieces)).collect();
+    for (pieces, hash) in bodies.iter().zip(&hashes) {
+        let mut batch = Batch::new();
+        batch.put_body(*hash, pieces);
+        batch.add_body_ref(*hash, 1, 1);
+        commit(&store, batch, Vec::new()).unwrap();
+    }
+    store.flush().unwrap();
+    let references = || hashes.iter().map(|hash| Ok((1, *hash))).collect();
+    assert_eq!(verify(&store, references()).problems, []);
+    drop(store);
+    let mut sorted = hashes.clone();
+    sorted.sort_unstable();
+    // Compressed, a chunk is some hundred bytes that hold its first number but once: its key is looked for.
+    for (damaged, chunk) in [(sorted[3], 0), (sorted[4], 0), (sorted[12], 0), (sorted[19], 0)] {
+        flip_after(dir.path(), &crate::body::chunk_key(&damaged, chunk));
+    }
+    let report = verify(&open(dir.path()), references());
+    let told: Vec<_> = report
+        .problems
+        .iter()
+        .map(|problem| match problem {
+            Problem::Damaged { hash, reason } => {
+                assert!(reason.contains("chunk 0: ") && reason.contains("orrupt"), "{reason}");
+                *hash
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [3, 4, 12, 19].map(|place| sorted[place]));
+    assert_eq!(report.bodies, 20);
+}
+
+/// Flips a bit behind the place where a key stands in the blob files.
+fn flip_after(dir: &Path, key: &[u8]) {
+    for file in std::fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_none_or(|extension| extension != "blob") {
+            continue;
+        }
+        let mut bytes = std::fs::read(&file).unwrap();
+        if let Some(place) = bytes.windows(key.len()).position(|window| window == key) {
+            bytes[place + key.len() + 5] ^= 4;
+            return std::fs::write(&file, bytes).unwrap();
+        }
+    }
+    panic!("no blob has this key");
 }
 
 #[test]
