@@ -3,6 +3,7 @@
 use super::moment::{Moment, Stop};
 use super::open::Known;
 use super::{BYTES_AT_ONCE, ImapService, aside};
+use bytes::Bytes;
 use estafette_imap::session::Answer;
 use estafette_imap::session::ask::{Failure, Want};
 use estafette_mailbox::read::{self, Message as Row};
@@ -25,7 +26,7 @@ struct Loaded {
     /// How much of the budget it takes.
     bytes: u64,
     structure: Option<Arc<Structure>>,
-    body: Option<Body>,
+    body: Option<Vec<Bytes>>,
 }
 
 /// What a question of messages wants.
@@ -66,45 +67,48 @@ impl Moment<'_> {
         };
         let keywords = newer.as_ref().unwrap_or(&known.keywords);
         let mut messages = Vec::with_capacity(rows.len());
-        let mut left = *budget;
+        let mut left = Some(*budget);
         for found in rows {
             if want.changed_since.is_some_and(|since| found.row.modseq <= since) {
                 continue;
             }
-            // Those before it are told when this one does not fit or cannot be read; it is asked for again.
-            let Loaded { bytes, structure, body } = match self.load(found, *want, *budget) {
-                Ok(loaded) if messages.is_empty() || loaded.bytes <= left => loaded,
+            let loaded = match self.load(found, *want, *budget, left.filter(|_| !messages.is_empty())) {
+                Ok(loaded) => loaded,
                 Err(stop) if messages.is_empty() => return Err(stop),
-                _ => {
-                    through = Uid::new(found.uid.value().saturating_sub(1)).unwrap_or(Uid::MIN);
-                    break;
-                }
+                Err(_) => None,
             };
-            left = left.saturating_sub(bytes);
+            // Those before it are told when this one does not fit or cannot be read; it is asked for again.
+            let Some(Loaded { bytes, structure, body }) = loaded else {
+                through = Uid::new(found.uid.value().saturating_sub(1)).unwrap_or(Uid::MIN);
+                break;
+            };
+            left = left.map(|left| left.saturating_sub(bytes));
             let mut message = keywords.message(found);
             message.structure = structure;
-            message.body = match body {
-                Some(body) => Some(body.all()?),
-                None => None,
-            };
+            message.body = body;
             messages.push(message);
         }
         Ok(Answer::Fetched { messages, through, modseq: known.highest_modseq })
     }
 
-    /// The structure and the body of a message where they are wanted and fit.
-    fn load(&self, of: &Row, want: Want, budget: u64) -> Result<Loaded, Stop> {
+    /// The structure and the body of a message where they are wanted and fit; `None` when that is more
+    /// than is left.
+    fn load(&self, of: &Row, want: Want, budget: u64, left: Option<u64>) -> Result<Option<Loaded>, Stop> {
         let mut loaded = Loaded { bytes: 0, structure: None, body: None };
         if want.structure {
             let structure = self.structure(&of.row.body)?;
             loaded.bytes = weight(&structure);
             loaded.structure = Some(structure);
         }
-        if want.body && of.row.size <= budget {
-            loaded.bytes = loaded.bytes.saturating_add(of.row.size);
-            loaded.body = Some(self.view.body_of(of.row.body, of.row.size));
+        let body = (want.body && of.row.size <= budget).then_some(&of.row);
+        loaded.bytes = loaded.bytes.saturating_add(body.map_or(0, |row| row.size));
+        if left.is_some_and(|left| loaded.bytes > left) {
+            return Ok(None);
         }
-        Ok(loaded)
+        if let Some(row) = body {
+            loaded.body = Some(self.view.body_of(row.body, row.size).all()?);
+        }
+        Ok(Some(loaded))
     }
 
     pub(super) fn structure(&self, hash: &BodyHash) -> Result<Arc<Structure>, Stop> {

@@ -7,9 +7,7 @@ use crate::engine::Engine;
 use estafette_imap::codec::command::Mailbox;
 use estafette_imap::session::Answer;
 use estafette_imap::session::ask::{Changed, Changes, Failure, Selected};
-use estafette_mailbox::{
-    AccountRef, KEYWORDS_MAX, Listener, MailboxName, MailboxRef, MailboxRow, Topic, Watch, read,
-};
+use estafette_mailbox::{AccountRef, KEYWORDS_MAX, Listener, MailboxRef, MailboxRow, Topic, Watch, read};
 use estafette_storage::{BodyHash, Store};
 use estafette_types::{MailboxId, ModSeq, Uid, UidSet};
 use std::collections::VecDeque;
@@ -25,7 +23,6 @@ const MOMENTS_AT_ONCE: u32 = 4;
 /// A mailbox that is watched for a session.
 pub(super) struct Opened {
     at: MailboxRef,
-    is_inbox: bool,
     /// The newest moment that the session has heard of.
     latest: ModSeq,
     bell: Arc<Bell>,
@@ -43,8 +40,6 @@ pub(super) struct Opened {
 #[derive(Clone)]
 pub(super) struct Known {
     changes: u64,
-    /// False when INBOX has been renamed since: it is another mailbox now.
-    stands: bool,
     pub(super) highest_modseq: ModSeq,
     pub(super) keywords: Arc<Keywords>,
 }
@@ -103,24 +98,16 @@ impl Opened {
         }
         let moment = Moment::of(engine);
         let row = moment.mailbox(self.at)?;
-        let stands = !self.is_inbox || inbox_is(&moment.view, self.at)?;
         let keywords = Arc::new(moment.keywords(self.at)?);
-        let known = Known { changes, stands, highest_modseq: row.highest_modseq, keywords };
+        let known = Known { changes, highest_modseq: row.highest_modseq, keywords };
         self.known = Some(known.clone());
         Ok(known)
     }
 
     fn is_as_told(&self, store: &Store) -> Result<bool, estafette_mailbox::Error> {
         let row = read::mailbox(store, self.at)?;
-        Ok(row.is_some_and(|row| row.highest_modseq <= self.latest)
-            && (!self.is_inbox || inbox_is(store, self.at)?))
+        Ok(row.is_some_and(|row| row.highest_modseq <= self.latest))
     }
-}
-
-/// False when INBOX has been renamed since: it is another mailbox now.
-fn inbox_is<R: estafette_storage::Read>(rows: &R, at: MailboxRef) -> Result<bool, estafette_mailbox::Error> {
-    let row = read::name(rows, at.owner(), &MailboxName::inbox())?;
-    Ok(row.and_then(|row| row.mailbox) == Some(at.mailbox))
 }
 
 impl ImapService {
@@ -133,11 +120,9 @@ impl ImapService {
         let listener: Arc<dyn Listener> = Arc::clone(&bell) as _;
         let watch = self.engine.watchers.watch(Topic::Mailbox(at), listener, 0);
         let selected = Moment::of(&self.engine).select(account, at, name)?;
-        let is_inbox = selected.name.is_inbox();
         let latest = selected.highest_modseq;
         self.opened = Some(Box::new(Opened {
             at,
-            is_inbox,
             latest,
             bell,
             _watch: watch,
@@ -163,17 +148,15 @@ impl ImapService {
         limit: u32,
     ) -> Result<Answer, Stop> {
         let at = self.mailbox(mailbox)?;
-        let is_inbox = self.opened.as_ref().is_some_and(|opened| opened.is_inbox);
         let backlog = self.opened.as_mut().and_then(|opened| opened.backlog.take());
         let now = self.known(at)?;
         let moments = now.highest_modseq.0.saturating_sub(since.0);
-        if moments == 0 && now.stands {
+        if moments == 0 {
             return Ok(Answer::Changed(Changes { through: since, ..Changes::default() }));
         }
         let heavy = moments > u64::from(MOMENTS_AT_ONCE);
-        let (answer, backlog) = self
-            .read(heavy, move |moment| moment.changes(at, is_inbox, since, &known, limit, backlog))
-            .await?;
+        let (answer, backlog) =
+            self.read(heavy, move |moment| moment.changes(at, since, &known, limit, backlog)).await?;
         if let Some(opened) = &mut self.opened {
             opened.backlog = backlog;
         }
@@ -212,16 +195,12 @@ impl Moment<'_> {
     pub(super) fn changes(
         &self,
         at: MailboxRef,
-        is_inbox: bool,
         since: ModSeq,
         known: &UidSet,
         limit: u32,
         backlog: Option<Box<Backlog>>,
     ) -> Result<(Answer, Option<Box<Backlog>>), Stop> {
         let row = self.mailbox(at)?;
-        if is_inbox && !inbox_is(&self.view, at)? {
-            return Err(Failure::MailboxGone.into());
-        }
         if row.highest_modseq <= since {
             return Ok((Answer::Changed(Changes { through: since, ..Changes::default() }), None));
         }

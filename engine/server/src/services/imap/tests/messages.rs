@@ -189,3 +189,36 @@ async fn a_lost_body_is_an_error_and_not_an_expunge() {
     assert_eq!(client.fetch(range(1, 2), Want::default(), 100).await.0.len(), 2);
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_a_mailbox_is_as_new_as_its_messages() {
+    let world = World::new().await;
+    let (mut reader, mut writer) = (world.session(), world.session());
+    reader.append("INBOX", seen(), "one").await;
+    let before = reader.select("INBOX").await.highest_modseq;
+    writer.select("INBOX").await;
+    assert_eq!(reader.fetch(set(&[1]), Want::default(), 0).await.0[0].flags, seen());
+    for round in 0..20 {
+        let keyword = Flag::Keyword(Keyword::new(&format!("$Round{round}")).unwrap());
+        let flags = Flags::from_list([keyword]);
+        let (_, modseq) = writer.store(set(&[1]), StoreAction::Replace, flags.clone()).await;
+        let mailbox = reader.id();
+        let ask = Ask::Fetch { mailbox, uids: set(&[1]), want: Want::default(), budget_bytes: 0 };
+        let Answer::Fetched { messages, modseq: told, .. } = reader.ask(ask).await else { panic!() };
+        assert_eq!(messages[0].flags, flags);
+        assert_eq!((messages[0].modseq, told), (modseq, modseq));
+        let changes = reader.changes(before, &set(&[1]), 10).await;
+        assert_eq!((changes.through, changes.changed.len()), (modseq, 1));
+        assert!(reader.changes(modseq, &set(&[1]), 10).await.changed.is_empty());
+    }
+    let ask = Ask::Delete { name: mailbox("other") };
+    reader.done(Ask::Create { name: mailbox("other"), special_use: Vec::new() }).await;
+    writer.append("other", seen(), "two").await;
+    writer.select("other").await;
+    assert_eq!(writer.fetch(set(&[1]), Want::default(), 0).await.0.len(), 1);
+    reader.done(ask).await;
+    let mailbox = writer.id();
+    let ask = Ask::Fetch { mailbox, uids: set(&[1]), want: Want::default(), budget_bytes: 0 };
+    assert_eq!(writer.failure(ask).await, Failure::MailboxGone);
+    world.end().await;
+}

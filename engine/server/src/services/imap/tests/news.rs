@@ -126,11 +126,14 @@ async fn the_end_of_a_mailbox_is_told() {
     let fetch = Ask::Fetch { mailbox: selected.id, uids: set(&[1]), want: Want::default(), budget_bytes: 1 };
     assert_eq!(client.failure(fetch).await, Failure::MailboxGone);
 
-    // INBOX is another mailbox after it was renamed.
-    let inbox = client.select("INBOX").await.id;
+    // RENAME of INBOX moves its messages; those who have it open see them go.
+    other.append("INBOX", seen(), "one").await;
+    let inbox = client.select("INBOX").await;
     other.done(Ask::Rename { from: mailbox("INBOX"), to: mailbox("old") }).await;
     assert!(client.hears(SOON).await);
-    assert_eq!(client.failure(changes(inbox)).await, Failure::MailboxGone);
-    assert_ne!(client.select("INBOX").await.id, inbox);
+    let news = client.changes(inbox.highest_modseq, &inbox.uids, 9).await;
+    assert_eq!((news.vanished, news.arrived), (set(&[1]), UidSet::new()));
+    assert_eq!(client.select("INBOX").await.id, inbox.id);
+    assert_eq!(client.select("old").await.uids.len(), 1);
     world.end().await;
 }
