@@ -10,13 +10,10 @@ use estafette_imap::session::ask::{Changed, Changes, Failure, Selected};
 use estafette_mailbox::{AccountRef, KEYWORDS_MAX, Listener, MailboxRef, MailboxRow, Topic, Watch, read};
 use estafette_storage::{BodyHash, Store};
 use estafette_types::{MailboxId, ModSeq, Uid, UidSet};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
-/// Messages whose rows are read at once.
-const ROWS_AT_ONCE: usize = 1024;
 /// News of no more moments than this are read on the thread of the session.
 const MOMENTS_AT_ONCE: u32 = 4;
 
@@ -29,8 +26,6 @@ pub(super) struct Opened {
     _watch: Watch,
     /// What was read of it last.
     known: Option<Known>,
-    /// What of the news has been found and not told.
-    pub(super) backlog: Option<Box<Backlog>>,
     /// The message that was read last: it can be read to its end though it is expunged meanwhile.
     pub(super) last_read: Option<(Uid, BodyHash)>,
 }
@@ -121,15 +116,8 @@ impl ImapService {
         let watch = self.engine.watchers.watch(Topic::Mailbox(at), listener, 0);
         let selected = Moment::of(&self.engine).select(account, at, name)?;
         let latest = selected.highest_modseq;
-        self.opened = Some(Box::new(Opened {
-            at,
-            latest,
-            bell,
-            _watch: watch,
-            known: None,
-            backlog: None,
-            last_read: None,
-        }));
+        self.opened =
+            Some(Box::new(Opened { at, latest, bell, _watch: watch, known: None, last_read: None }));
         Ok(Answer::Selected(Box::new(selected)))
     }
 
@@ -148,19 +136,13 @@ impl ImapService {
         limit: u32,
     ) -> Result<Answer, Stop> {
         let at = self.mailbox(mailbox)?;
-        let backlog = self.opened.as_mut().and_then(|opened| opened.backlog.take());
         let now = self.known(at)?;
         let moments = now.highest_modseq.0.saturating_sub(since.0);
         if moments == 0 {
             return Ok(Answer::Changed(Changes { through: since, ..Changes::default() }));
         }
         let heavy = moments > u64::from(MOMENTS_AT_ONCE);
-        let (answer, backlog) =
-            self.read(heavy, move |moment| moment.changes(at, since, &known, limit, backlog)).await?;
-        if let Some(opened) = &mut self.opened {
-            opened.backlog = backlog;
-        }
-        Ok(answer)
+        self.read(heavy, move |moment| moment.changes(at, since, &known, limit)).await
     }
 }
 
@@ -192,54 +174,25 @@ impl Moment<'_> {
     /// What has happened since a moment, and what of it is still to be told. Messages that are gone and new
     /// are told by the difference to what the session knows, so it does not matter for how long expunges
     /// are recorded.
-    pub(super) fn changes(
-        &self,
-        at: MailboxRef,
-        since: ModSeq,
-        known: &UidSet,
-        limit: u32,
-        backlog: Option<Box<Backlog>>,
-    ) -> Result<(Answer, Option<Box<Backlog>>), Stop> {
+    fn changes(&self, at: MailboxRef, since: ModSeq, known: &UidSet, limit: u32) -> Result<Answer, Stop> {
         let row = self.mailbox(at)?;
         if row.highest_modseq <= since {
-            return Ok((Answer::Changed(Changes { through: since, ..Changes::default() }), None));
+            return Ok(Answer::Changed(Changes { through: since, ..Changes::default() }));
         }
         let uids = self.uids(at, &row)?;
-        let mut backlog = match backlog.filter(|backlog| backlog.told == since) {
-            Some(backlog) => backlog,
-            None => Box::new(self.backlog(at, &row, &uids, since, known)?),
-        };
-        let changed = self.changed(at, backlog.take(limit))?;
-        let through = backlog.told;
-        let more = through < row.highest_modseq;
+        let found = read::changes_after(&self.view, at, since, usize::try_from(limit).unwrap_or(usize::MAX))?;
+        let more = found.through.is_some();
+        let through = found.through.unwrap_or(row.highest_modseq);
+        let mut moments = found.changed;
+        moments.retain(|(_, uid)| known.contains(*uid));
+        let changed = self.changed(at, moments)?;
         let vanished = if row.expunged_modseq > since { known.difference(&uids) } else { UidSet::new() };
         let arrived = match known.last() {
             _ if more => UidSet::new(),
             Some(last) => uids.after(last),
             None => UidSet::clone(&uids),
         };
-        let backlog = Some(backlog).filter(|backlog| !backlog.rest.is_empty());
-        Ok((Answer::Changed(Changes { changed, vanished, arrived, through, more }), backlog))
-    }
-
-    /// Which of the known messages have changed since a moment, by the moment of their last change.
-    fn backlog(
-        &self,
-        at: MailboxRef,
-        row: &MailboxRow,
-        uids: &UidSet,
-        since: ModSeq,
-        known: &UidSet,
-    ) -> Result<Backlog, Stop> {
-        let touched = read::changed_since(&self.view, at, uids, since)?.intersection(known);
-        let touched: Vec<Uid> = touched.iter().collect();
-        let mut moments = Vec::with_capacity(touched.len());
-        for some in touched.chunks(ROWS_AT_ONCE) {
-            let rows = read::messages_of(&self.view, at, some)?;
-            moments.extend(rows.iter().map(|message| (message.row.modseq, message.uid)));
-        }
-        moments.sort_unstable();
-        Ok(Backlog { told: since, end: row.highest_modseq, rest: moments.into() })
+        Ok(Answer::Changed(Changes { changed, vanished, arrived, through, more }))
     }
 
     /// The flags of messages, in the order of moments. Those that have changed again are told then.
@@ -255,34 +208,6 @@ impl Moment<'_> {
         });
         changed.sort_by_key(|one| one.modseq);
         Ok(changed)
-    }
-}
-
-/// Changes that have been found and are told bit by bit, so that they are not looked for each time.
-pub(super) struct Backlog {
-    /// Everything up to here has been told.
-    told: ModSeq,
-    /// `rest` is all up to here.
-    end: ModSeq,
-    rest: VecDeque<(ModSeq, Uid)>,
-}
-
-impl Backlog {
-    /// The next changes, no more than `limit` of them, but a moment whole.
-    fn take(&mut self, limit: u32) -> Vec<(ModSeq, Uid)> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let count = match (self.rest.front(), self.rest.get(limit)) {
-            // The first moment alone is more.
-            (Some((first, _)), Some((over, _))) if first == over => {
-                self.rest.partition_point(|(modseq, _)| modseq <= first)
-            }
-            (_, Some((over, _))) => self.rest.partition_point(|(modseq, _)| modseq < over),
-            _ => self.rest.len(),
-        };
-        let taken: Vec<_> = self.rest.drain(..count).collect();
-        let last = taken.last().filter(|_| !self.rest.is_empty());
-        self.told = last.map_or(self.end, |(modseq, _)| *modseq);
-        taken
     }
 }
 
