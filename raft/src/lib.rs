@@ -31,6 +31,8 @@ mod settings;
 mod snapshot;
 mod state;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use error::{Class, Error, SnapshotError};

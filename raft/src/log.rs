@@ -42,6 +42,10 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 struct State {
     tail: Tail,
+    /// Index of the first entry, which may not be there yet. What lies before may still be on disk, but is purged.
+    first: u64,
+    /// Index of the next entry.
+    next: u64,
     vote: Option<Vote>,
 }
 
@@ -114,7 +118,7 @@ impl Found {
             .map(|row| codec::decode_log_id(&row))
             .transpose()
             .map_err(undecodable(None))?;
-        let next = purged.map_or(0, |id| id.index.saturating_add(1));
+        let next = next(purged);
         let end = |direction| -> Result<Option<LogId>, Error> {
             let Some(row) = store.scan(Family::RaftLog, keys::entries(group, next, None), direction)?.next()
             else {
@@ -155,7 +159,12 @@ impl Shared {
                 bytes: AtomicU64::new(0),
                 due: Notify::new(),
             },
-            state: Mutex::new(State { tail: Tail::default(), vote: found.vote }),
+            state: Mutex::new(State {
+                tail: Tail::default(),
+                first: next(found.purged),
+                next: next(found.last),
+                vote: found.vote,
+            }),
         });
         let log = LogStore { shared: Arc::clone(&shared), alive, purged: found.purged, last: found.last };
         Ok((shared, log))
@@ -178,9 +187,10 @@ impl Shared {
     /// Entries of `range`, from the store as far as they have left the tail. Stops after `limit` bytes from the store,
     /// but not before the first entry.
     fn entries(&self, range: &Range<u64>, limit: usize) -> Result<Vec<Entry>, Error> {
-        let (first, in_memory) = {
+        let (range, first, in_memory) = {
             let state = self.state.lock();
-            (state.tail.first(), state.tail.read(range))
+            let range = range.start.max(state.first)..range.end;
+            (range.clone(), state.tail.first(), state.tail.read(&range))
         };
         let until = first.map_or(range.end, |first| first.min(range.end));
         if range.start >= until {
@@ -298,6 +308,7 @@ impl RaftLogStorage<Types> for LogStore {
                 count += 1;
                 bytes += self.add(&mut batch, &mut state.tail, entry);
             }
+            state.next = next(self.last);
         }
         let index = self.last.map_or(0, |id| id.index);
         let reader = self.reader();
@@ -320,13 +331,16 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
-        let from = last_log_id.map_or(0, |id| id.index.saturating_add(1));
+        let from = next(last_log_id);
         let mut batch = Batch::new();
-        let mut next = from;
-        let end = self.last.map_or(0, |id| id.index.saturating_add(1));
-        while next < end {
+        let mut at = from;
+        let end = next(self.last);
+        if from >= end {
+            return Ok(());
+        }
+        while at < end {
             let entries =
-                self.shared.entries(&(next..end), READ_BYTES).map_err(|error| self.shared.raise(error))?;
+                self.shared.entries(&(at..end), READ_BYTES).map_err(|error| self.shared.raise(error))?;
             for entry in &entries {
                 if let Payload::Normal(joined) = &entry.payload {
                     let holder = keys::entry(self.shared.group, entry.log_id.index);
@@ -334,10 +348,14 @@ impl RaftLogStorage<Types> for LogStore {
                 }
             }
             let Some(last) = entries.last() else { break };
-            next = last.log_id.index.saturating_add(1);
+            at = last.log_id.index.saturating_add(1);
         }
         batch.delete_range(Family::RaftLog, keys::entries(self.shared.group, from, None));
-        self.shared.state.lock().tail.cut(last_log_id.map(|id| id.index));
+        {
+            let mut state = self.shared.state.lock();
+            state.tail.cut(last_log_id.map(|id| id.index));
+            state.next = from;
+        }
         self.last = last_log_id;
         self.commit(batch).await
     }
@@ -351,6 +369,12 @@ impl RaftLogStorage<Types> for LogStore {
         batch.delete_range(Family::RaftLog, keys::entries(group, from, Some(log_id.index.saturating_add(1))));
         self.purged = Some(log_id);
         self.last = self.last.max(Some(log_id));
+        {
+            let mut state = self.shared.state.lock();
+            state.tail.purged(log_id.index);
+            state.first = next(self.purged);
+            state.next = next(self.last);
+        }
         let reader = self.reader();
         self.shared.store.commit(batch, vec![self.mark()], move |result| {
             let LogReader { shared, _alive } = reader;
@@ -381,8 +405,10 @@ impl RaftLogReader<Types> for LogReader {
     where
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
-        let pieces =
-            Pieces { log: Arc::clone(&self.shared), left: bounds(&range), ready: Vec::new().into_iter() };
+        let range = bounds(&range);
+        let end = range.end.min(self.shared.state.lock().next);
+        let left = range.start..end;
+        let pieces = Pieces { log: Arc::clone(&self.shared), left, ready: Vec::new().into_iter() };
         futures_util::stream::unfold(
             pieces,
             |mut pieces| async move { pieces.next().map(|item| (item, pieces)) },
@@ -424,6 +450,11 @@ impl Pieces {
         }
         self.ready.next().map(Ok)
     }
+}
+
+/// Index of the entry behind this one.
+fn next(last: Option<LogId>) -> u64 {
+    last.map_or(0, |id| id.index.saturating_add(1))
 }
 
 fn bounds(range: &impl RangeBounds<u64>) -> Range<u64> {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what was appended but is not yet written is here, so that it can be read at once; and no index is missing
 //! between the first and the last entry here. Entries leave from the front, once they are written, and either applied
-//! or too many.
+//! or too many; or when the log is purged up to them.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -85,6 +85,14 @@ impl Tail {
         self.written = self.written.min(index);
     }
 
+    /// Forgets all entries up to `index`, written or not: they went from the front of the log.
+    pub(crate) fn purged(&mut self, index: u64) {
+        while let Some(first) = self.entries.front().filter(|first| first.log_id.index <= index) {
+            self.bytes = self.bytes.saturating_sub(first.bytes);
+            self.entries.pop_front();
+        }
+    }
+
     fn shrink(&mut self) {
         while let Some(first) = self.entries.front() {
             let index = Some(first.log_id.index);
@@ -137,6 +145,16 @@ mod tests {
         assert_eq!(indexes(&tail, 0..100), [7, 8, 9]);
         assert_eq!(indexes(&tail, 0..6), Vec::<u64>::new());
         assert_eq!(indexes(&tail, 20..30), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn a_purged_log_forgets_its_front() {
+        let mut tail = tail(5..10);
+        tail.purged(6);
+        assert_eq!(indexes(&tail, 0..100), [7, 8, 9]);
+        tail.purged(50);
+        tail.push(log_id(2, 1, 51), Slim::Blank);
+        assert_eq!(indexes(&tail, 0..100), [51]);
     }
 
     #[test]
