@@ -3,6 +3,7 @@
 mod bodies;
 mod check;
 mod damage;
+mod fixtures;
 mod kill;
 mod rows;
 
