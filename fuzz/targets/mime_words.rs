@@ -12,8 +12,9 @@ fuzz_target!(|data: &[u8]| {
         let whole = decode_words(value, usize::MAX);
         let cut = decode_words(value, limit);
         assert!(cut.len() <= limit && whole.starts_with(&cut), "{whole:?} {cut:?}");
-        if !value.windows(2).any(|pair| pair == b"=?")
-            && let Ok(text) = String::from_utf8(unfolded(value))
+        // What is unfolded may bring `=` and `?` together.
+        if let Ok(text) = String::from_utf8(unfolded(value))
+            && !text.contains("=?")
         {
             assert_eq!(whole, text);
         }
