@@ -33,6 +33,8 @@ pub(crate) enum Finding {
         "with the disk full, {count} messages were acknowledged at the end and {refused} refused with 452"
     )]
     FullDiskTaken { count: u64, refused: u64 },
+    #[error("with the disk full, no message could be removed: {log}")]
+    FullDiskNoRemoval { log: String },
     #[error("no message was taken {after}; the last answers: {answers}")]
     NoService { after: &'static str, answers: String },
     #[error("`check` finds faults in a folder that should be whole: {output}")]

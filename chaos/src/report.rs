@@ -57,6 +57,8 @@ pub(crate) struct OfFault {
     pub(crate) taken_starts: u64,
     /// Errors in place of damaged messages or mailboxes.
     pub(crate) errors_told: u64,
+    /// The longest time that a disk took to fill up.
+    pub(crate) longest_fill_ms: u64,
     /// How often only a new start brought service back after a full disk.
     pub(crate) service_restarts: u64,
     /// Bytes that were taken away because they were not synced.

@@ -11,7 +11,7 @@ use crate::world::{Checked, Figures, Settings, World, check};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Real processes: load, fault, start, oracle, over and over on one data folder.
 #[derive(Args, Clone, Debug)]
@@ -150,13 +150,13 @@ impl Run {
         of.refused_starts += figures.refused_starts;
         of.taken_starts += figures.taken_starts;
         of.service_restarts += figures.service_restarts;
+        of.longest_fill_ms = of.longest_fill_ms.max(ms(figures.longest_fill));
         of.unsynced_bytes += figures.unsynced_bytes;
         of.errors_told += figures.errors_told;
         report.rounds += 1;
         report.told += figures.tally;
         report.starts += figures.starts;
-        let ms = u64::try_from(figures.longest_start.as_millis()).unwrap_or(u64::MAX);
-        report.longest_start_ms = report.longest_start_ms.max(ms);
+        report.longest_start_ms = report.longest_start_ms.max(ms(figures.longest_start));
     }
 
     /// Everything once more, to the bit, and `check`.
@@ -173,6 +173,10 @@ impl Run {
         }
         Ok(())
     }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn bar(rounds: u64) -> ProgressBar {

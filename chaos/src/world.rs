@@ -44,6 +44,8 @@ pub(crate) struct Figures {
     pub(crate) taken_starts: u64,
     /// Errors in place of damaged messages.
     pub(crate) errors_told: u64,
+    /// How long the disk took to fill up.
+    pub(crate) longest_fill: Duration,
     /// How often only a new start brought service back after a full disk.
     pub(crate) service_restarts: u64,
     /// Taken away by power losses.

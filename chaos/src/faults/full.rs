@@ -1,9 +1,11 @@
-//! A disk that fills up: a small tmpfs with a node of its own.
+//! A disk that fills up in a moment, at any moment: a small tmpfs with a node of its own.
+//!
+//! It is a passing thing: removals go on meanwhile, and with room again mail is taken without a new start.
 
 use crate::error::{ChaosError, Stop};
 use crate::finding::Finding;
 use crate::folder;
-use crate::load::{History, Load, Tally, codes_after_mark};
+use crate::load::{History, Load, codes_after_mark};
 use crate::node::Node;
 use crate::reader::Depth;
 use crate::wire;
@@ -12,19 +14,23 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The disk, and the room that the node has to keep free on it (its default).
+/// The disk, and the room that the node has to keep free on it: the least that may be set.
 const DISK: &std::ffi::CStr = c"size=512m";
-const MIN_FREE_BYTES: u64 = 256 * 1024 * 1024;
+const MIN_FREE_BYTES: u64 = 128 * 1024 * 1024;
+/// Taken before the load begins, so that the rest goes in a moment.
+const TAKEN_BYTES: u64 = 128 * 1024 * 1024;
 /// What the filler leaves when the disk becomes nearly full.
-const LEFT_BYTES: u64 = 200 * 1024 * 1024;
+const LEFT_BYTES: u64 = 100 * 1024 * 1024;
 /// Less than this is not worth filling.
 const FILL_BYTES_MIN: u64 = 4096;
 /// For the node to notice, in either direction.
 const NOTICE: Duration = Duration::from_secs(3);
-/// For service to come back.
+/// For removals to go on, and for service to come back.
 const BACK_WAIT: Duration = Duration::from_secs(20);
+/// Between two looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A mounted tmpfs; unmounted when dropped.
 struct Disk(PathBuf);
@@ -64,6 +70,13 @@ impl Disk {
         }
     }
 
+    /// Takes what is not part of the sudden loss.
+    fn take(&self) -> Result<(), ChaosError> {
+        let path = self.0.join("taken");
+        let file = File::create(&path).map_err(ChaosError::file(&path))?;
+        fallocate(&file, FallocateFlags::empty(), 0, TAKEN_BYTES).map_err(ChaosError::system("fallocate"))
+    }
+
     fn relieve(&self) -> Result<(), ChaosError> {
         std::fs::remove_file(self.filler()).map_err(ChaosError::file(&self.filler()))
     }
@@ -89,6 +102,7 @@ pub(super) async fn disk_full(world: &mut World, node: Node) -> Result<Node, Sto
     world.figures.starts += inner.figures.starts;
     world.figures.service_restarts += inner.figures.service_restarts;
     world.figures.longest_start = world.figures.longest_start.max(inner.figures.longest_start);
+    world.figures.longest_fill = inner.figures.longest_fill;
     if result.is_err() {
         // The disk goes away; what is on it is evidence.
         let _ = folder::copy(&inner.data, &world.folder.join("disk-data"));
@@ -100,32 +114,38 @@ pub(super) async fn disk_full(world: &mut World, node: Node) -> Result<Node, Sto
 
 async fn filled(world: &mut World, disk: &Disk) -> Result<(), Stop> {
     let mut node = world.start("on an empty disk").await?;
+    disk.take()?;
     let load = world.load(&node)?;
     world.some_time().await;
     let wholly = world.random.one_in(2);
+    let begin = Instant::now();
     disk.fill(if wholly { 0 } else { LEFT_BYTES })?;
+    world.figures.longest_fill = begin.elapsed();
     tokio::time::sleep(NOTICE).await;
     load.mark();
     tokio::time::sleep(NOTICE).await;
+    let removed = until(BACK_WAIT, || load.removed() > 0).await;
     let sent = world.end_load(load).await;
     let codes = codes_after_mark(&sent);
     let (taken, put_off) = (codes.get(&250).copied().unwrap_or(0), codes.get(&452).copied().unwrap_or(0));
-    if taken > 0 || (put_off == 0 && !wholly) {
-        return Err(Finding::FullDiskTaken { count: taken, refused: put_off }.into());
-    }
     // Reads go on, and nothing is missing.
     world.judge_to(&mut node, Depth::All).await?;
+    if taken > 0 || put_off == 0 {
+        return Err(Finding::FullDiskTaken { count: taken, refused: put_off }.into());
+    }
     disk.relieve()?;
-    if !wholly || serves(world, &node).await? {
+    if node.log_says(&["no more writes"]) {
+        // The one case that needs a new start: the last byte went while the log itself was written.
+        failed(&node).await?;
+        world.figures.service_restarts += 1;
+    } else if !removed {
+        return Err(Finding::FullDiskNoRemoval { log: node.log() }.into());
+    } else {
+        ready(&node).await?;
         service(world, &node, "after the disk had room again").await?;
         world.judge(&mut node).await?;
-        node.kill();
-    } else {
-        // It may need a new start after it met a disk without any room, but then it has to say so.
-        stopped(&node).await?;
-        world.figures.service_restarts += 1;
-        node.kill();
     }
+    node.kill();
     let mut node = world.start("after a full disk").await?;
     world.judge_to(&mut node, Depth::All).await?;
     service(world, &node, "after a full disk and a new start").await?;
@@ -133,25 +153,30 @@ async fn filled(world: &mut World, disk: &Disk) -> Result<(), Stop> {
     node.stop().await
 }
 
-/// The log and the page for health say that the node needs help.
-async fn stopped(node: &Node) -> Result<(), Stop> {
-    if !node.log_says(&["no more writes", "disk failed", "group stops"]) {
-        return Err(Finding::SilentLog { of: "the end of service", log: node.log() }.into());
-    }
-    let Ok(address) = node.listener("http") else { return Ok(()) };
+/// The page for health says that the node needs help, as its log does.
+async fn failed(node: &Node) -> Result<(), Stop> {
     let page = "/health/ready";
-    let text = wire::page(&address, page).await;
+    let text = wire::page(&node.listener("http")?, page).await;
     if text.contains(" 503 ") {
         return Ok(());
     }
     Err(Finding::SilentPage { page, of: "the end of service", text }.into())
 }
 
-/// True if it takes mail again within the time it has to notice.
-async fn serves(world: &mut World, node: &Node) -> Result<bool, Stop> {
-    let load = world.load(node)?;
-    let (sent, _) = until_taken(world, load, NOTICE).await;
-    Ok(Tally::of(&sent).acknowledged > 0)
+/// The page for health says within the time it has that the node serves and takes mail.
+async fn ready(node: &Node) -> Result<(), Stop> {
+    let (page, address) = ("/health/ready", node.listener("http")?);
+    let end = Instant::now() + BACK_WAIT;
+    loop {
+        let text = wire::page(&address, page).await;
+        if text.contains(" 200 ") && text.contains("\"takes_mail\":true") {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Err(Finding::SilentPage { page, of: "service that came back", text }.into());
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
 }
 
 async fn service(world: &mut World, node: &Node, after: &'static str) -> Result<(), Stop> {
@@ -166,10 +191,15 @@ async fn service(world: &mut World, node: &Node, after: &'static str) -> Result<
 
 /// Delivers until a message is taken, or so long.
 async fn until_taken(world: &mut World, load: Load, wait: Duration) -> (History, bool) {
-    let end = tokio::time::Instant::now() + wait;
-    while load.acknowledged() == 0 && tokio::time::Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let taken = load.acknowledged() > 0;
+    let taken = until(wait, || load.acknowledged() > 0).await;
     (world.end_load(load).await, taken)
+}
+
+/// True if it happens within so long.
+async fn until(wait: Duration, mut happened: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + wait;
+    while !happened() && Instant::now() < end {
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    happened()
 }

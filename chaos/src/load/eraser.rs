@@ -9,6 +9,7 @@ use crate::random::Random;
 use crate::reader::Pop3;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Between two rounds of removing.
@@ -35,6 +36,8 @@ impl Eraser {
             let result = self.remove(account, &mut removed).await;
             // QUIT was answered: they are gone. It failed before QUIT was sent: none is.
             if let Ok(sure) = result {
+                let marked = removed.iter().filter(|erased| sure && erased.after_mark).count() as u64;
+                self.shared.removed.fetch_add(marked, Ordering::Relaxed);
                 self.history.extend(removed.into_iter().map(|erased| Erased { sure, ..erased }));
             }
             tokio::time::sleep(PAUSE).await;

@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     stop: AtomicBool,
     mark: AtomicBool,
     acknowledged: AtomicU64,
+    /// Messages whose removal was begun after the mark, and acknowledged.
+    removed: AtomicU64,
 }
 
 impl Shared {
@@ -83,6 +85,11 @@ impl Load {
     /// Recipients acknowledged so far.
     pub(crate) fn acknowledged(&self) -> u64 {
         self.shared.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Messages removed since the mark, so far.
+    pub(crate) fn removed(&self) -> u64 {
+        self.shared.removed.load(Ordering::Relaxed)
     }
 
     /// Lets each session finish what it is at; gives all that was done.
