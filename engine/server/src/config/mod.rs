@@ -312,7 +312,8 @@ impl Default for QueueConfig {
 pub(crate) struct StorageConfig {
     /// Memory for what was read.
     pub(crate) cache_bytes: usize,
-    /// With less room than this on the disk no new mail is taken (452).
+    /// With less room than this on the disk no new mail is taken (452). A half of it again is kept back from other
+    /// programs.
     pub(crate) min_free_bytes: u64,
     /// How long a body is kept that no message refers to any more.
     pub(crate) collect_after_seconds: u64,
@@ -391,6 +392,11 @@ impl Config {
             "8 to 4194304",
         )?;
         range("login.argon2_passes", (1..=100).contains(&self.login.argon2_passes), "1 to 100")?;
+        range(
+            "storage.min_free_bytes",
+            self.storage.min_free_bytes >= estafette_storage::MIN_FREE_BYTES_MIN,
+            "134217728 (128 MiB) or more: what is under way when the disk fills up needs that much",
+        )?;
         range("queue.retry_first_seconds", self.queue.retry_first_seconds >= 1, "1 or more")?;
         range(
             "smtp.detail_separator",
