@@ -1,0 +1,90 @@
+"""RENAME of INBOX under the eyes of others, names that are normalized, and POP3 for those without UTF8."""
+
+import poplib
+
+import pytest
+
+import mail
+from imap_talk import Talk
+
+# More than one command of the engine moves.
+MANY = 2100
+TEXT = b"Subject: one\r\n\r\nbody\r\n"
+FOREIGN = "Subject: Grüße\r\nFrom: José <josé@elsewhere.test>\r\nX-Note: é\r\n\r\nZoë\r\n".encode()
+
+
+def fill(talk, count):
+    """Appends without waiting for each answer."""
+    tags = [talk.start(b"APPEND INBOX {%d+}\r\n" % len(TEXT) + TEXT) for _ in range(count)]
+    for tag in tags:
+        assert talk.finish(tag)[1].startswith(b"OK")
+
+
+def test_who_looks_at_a_renamed_inbox_sees_its_messages_go(server, account):
+    with Talk(server, account) as owner, Talk(server, account) as watcher:
+        fill(owner, 3)
+        assert watcher.select("INBOX")[0] == 3
+        codes = watcher.select("INBOX")[1]
+        pop = mail.pop3(server, account)
+        owner.ok("RENAME INBOX old/mail")
+        assert watcher.ok("NOOP") == [b"* 3 EXPUNGE", b"* 2 EXPUNGE", b"* 1 EXPUNGE"]
+        with pytest.raises(poplib.error_proto, match="removed"):
+            pop.retr(1)
+        owner.append("INBOX", TEXT)
+        assert watcher.ok("NOOP") == [b"* 1 EXISTS"]
+        exists, now = watcher.select("INBOX")
+        assert exists == 1
+        assert [now[name] for name in ("UIDVALIDITY", "MAILBOXID")] == [codes["UIDVALIDITY"], codes["MAILBOXID"]]
+        exists, moved = watcher.select("old/mail")
+        assert exists == 3 and moved["UIDVALIDITY"] != codes["UIDVALIDITY"]
+
+
+@pytest.mark.xfail(strict=True, reason="the server does not yet send the rest of a large INBOX after the first messages")
+def test_a_large_inbox_is_renamed_whole(server, account):
+    with Talk(server, account, timeout=120) as owner:
+        fill(owner, MANY)
+        owner.ok("RENAME INBOX large")
+        assert owner.select("INBOX")[0] == 0
+        assert owner.select("large")[0] == MANY
+
+
+def test_names_in_another_form_are_told_as_they_are(server, account):
+    with Talk(server, account, enable=["IMAP4rev2"]) as talk:
+        told = '* LIST () "/" "Caf\u00e9" ("OLDNAME" ("Cafe\u0301"))'.encode()
+        assert talk.ok('CREATE "Cafe\u0301"') == [told]
+        assert told in talk.ok('SELECT "Cafe\u0301"')
+        assert talk.ok('RENAME "Cafe\u0301" Tea') == ['* LIST () "/" Tea ("OLDNAME" ("Cafe\u0301"))'.encode()]
+        talk.no('DELETE "Cafe\u0301"', b"[NONEXISTENT]")
+        # What could not be deleted is another name: Tea is still selected.
+        talk.ok("CHECK")
+        assert talk.ok("DELETE Tea") == []
+        talk.bad("CHECK")
+
+
+def test_search_has_no_charset_with_utf8_accept(server, account):
+    with Talk(server, account, enable=["UTF8=ACCEPT"]) as talk:
+        talk.select("INBOX")
+        talk.bad("SEARCH CHARSET UTF-8 ALL")
+        talk.ok("SEARCH ALL")
+
+
+def test_pop3_without_utf8_gets_ascii_headers_of_international_mail(server, account):
+    with mail.smtp(server) as client:
+        client.ehlo()
+        client.sendmail("josé@elsewhere.test", [account["address"]], FOREIGN, mail_options=["SMTPUTF8", "BODY=8BITMIME"])
+    # The same text without SMTPUTF8 is nobody's promise: it comes as it is.
+    with mail.lmtp(server) as client:
+        client.sendmail("a@elsewhere.test", [account["address"]], FOREIGN)
+    plain = mail.pop3(server, account)
+    header, body = b"\r\n".join(plain.retr(1)[1]).split(b"\r\n\r\n")
+    assert header.isascii() and b"X-Note" not in header and body == "Zoë".encode()
+    assert b"Subject: =?utf-8?b?R3LDvMOfZQ==?=" in header
+    assert b" <invalid@internationalized-address.invalid>" in header
+    assert FOREIGN in b"\r\n".join(plain.retr(2)[1]) + b"\r\n"
+
+    host, port = server.address("pop3s")
+    modern = poplib.POP3_SSL(host, port, context=server.tls(), timeout=30)
+    modern.utf8()
+    modern.user(account["username"])
+    modern.pass_(account["password"])
+    assert (b"\r\n".join(modern.retr(1)[1]) + b"\r\n").endswith(FOREIGN)
