@@ -39,7 +39,6 @@ def test_who_looks_at_a_renamed_inbox_sees_its_messages_go(server, account):
         assert exists == 3 and moved["UIDVALIDITY"] != codes["UIDVALIDITY"]
 
 
-@pytest.mark.xfail(strict=True, reason="the server does not yet send the rest of a large INBOX after the first messages")
 def test_a_large_inbox_is_renamed_whole(server, account):
     with Talk(server, account, timeout=120) as owner:
         fill(owner, MANY)

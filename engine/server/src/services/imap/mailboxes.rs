@@ -1,5 +1,6 @@
 //! Names of mailboxes, their counts, and the account's quota.
 
+use super::change::WORK;
 use super::convert;
 use super::moment::{Moment, Stop, existing_name, new_name};
 use super::{ImapService, convert::special_use};
@@ -142,8 +143,14 @@ impl ImapService {
         Ok(Answer::Done)
     }
 
+    /// Of a large INBOX, the messages follow in several steps.
     pub(super) async fn rename(&self, from: &Mailbox, to: &Mailbox) -> Result<Answer, Stop> {
-        self.change(Action::Rename { from: existing_name(from)?, to: new_name(to)? }).await?;
+        let action = Action::Rename { from: existing_name(from)?, to: new_name(to)? };
+        if let Response::Moving { from, to, mut rest } = self.change(action).await? {
+            while !rest.is_empty() {
+                self.change(Action::Move { from, to, uids: rest.split_off_first(WORK) }).await?;
+            }
+        }
         Ok(Answer::Done)
     }
 
