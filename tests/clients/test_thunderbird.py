@@ -1,7 +1,7 @@
 """Thunderbird without a screen: it keeps, marks, moves, sends and searches mail, and idles.
 
-One Thunderbird with two accounts does all of it: one by implicit TLS that sends after STARTTLS and keeps mail as
-maildir; the other the other way round, as mbox, with CONDSTORE. Needs the Debian package `thunderbird`.
+One Thunderbird with three accounts does all of it: one by implicit TLS that sends after STARTTLS and keeps mail as
+maildir; the other the other way round, as mbox, with CONDSTORE; and one by POP3. Needs the Debian package `thunderbird`.
 """
 
 import email
@@ -12,7 +12,7 @@ import pytest
 
 import mail
 from conftest import needs
-from corpus import on_the_wire, spam_assassin  # noqa: F401
+from corpus import crlf, on_the_wire, spam_assassin  # noqa: F401
 from imap_talk import Talk
 from thunderbird import MAILDIR, MBOX, STARTTLS, TLS, Account, Thunderbird
 
@@ -22,12 +22,13 @@ INBOX = ["INBOX"]
 
 @pytest.fixture(scope="module")
 def thunderbird(server, tmp_path_factory):
-    server.given = getattr(server, "given", 0) + 2
-    one, two = server.accounts[server.given - 1], server.accounts[server.given]
+    server.given = getattr(server, "given", 0) + 3
+    one, two, three = server.accounts[server.given - 2:server.given + 1]
     running = Thunderbird(tmp_path_factory.mktemp("thunderbird"), server, [
         Account(one, ("imaps", TLS), ("submission", STARTTLS), MAILDIR),
         Account(two, ("imap", STARTTLS), ("submissions", TLS), MBOX, {
             "use_condstore": True, "using_subscription": False, "check_all_folders_for_new": True}),
+        Account(three, ("pop3s", TLS), ("submissions", TLS), MBOX, {"leave_on_server": True, "delete_mail_left_on_server": True}),
     ])
     try:
         running.start()
@@ -48,6 +49,7 @@ def nothing_refused(thunderbird):
     thunderbird.wire.said()
     assert thunderbird.wire.refused == []
     assert [said for way, said in thunderbird.smtp() if way == "S" and said[:1] in "45"] == []
+    assert [said for way, said in thunderbird.pop3() if way == "S" and said.startswith("-ERR")] == []
 
 
 def text(subject, body="One line\r\n"):
@@ -207,7 +209,7 @@ def test_delete_goes_through_the_trash(server, reader):
 
 
 def test_mail_is_sent_and_a_copy_kept(server, thunderbird, reader, tmp_path):
-    other, = (account for account in thunderbird.accounts if account is not reader)
+    other, = (account for account in thunderbird.accounts[:2] if account is not reader)
     data = bytes(range(256)) * 800
     (tmp_path / "Daten für später.bin").write_bytes(data)
     before = len(thunderbird.smtp())
@@ -255,7 +257,7 @@ def test_the_server_searches(server, reader):
 
 
 def test_mail_is_copied_from_account_to_account_to_the_bit(server, thunderbird, reader):
-    other, = (account for account in thunderbird.accounts if account is not reader)
+    other, = (account for account in thunderbird.accounts[:2] if account is not reader)
     subject = f"across {reader.number}"
     message = text(subject, ".dot\r\nFrom there\r\n>From quoted\r\n\xe4 8 bits \r\n\r\n" + "x" * 900 + "\r\n\r\n")
     deliver(server, reader, message)
@@ -299,9 +301,28 @@ def test_idle_tells_of_what_others_do(server, thunderbird, reader):
                    lambda: uids[1] not in {m["uid"] for m in reader.call("messages", INBOX)}, "EXPUNGE")
 
 
+def test_pop3_leaves_mail_and_takes_it_once(server, thunderbird, difficult_mail):
+    reader = thunderbird.accounts[2]
+    messages = [message for path in difficult_mail[::10] if (message := on_the_wire(path.read_bytes())) is not None]
+    deliver(server, reader, text("dots", ".\r\n..\r\n.dot\r\nFrom here\r\n"), *messages)
+    there = [body for _, body in on_server(server, reader, "INBOX").values()]
+    for _ in range(2):
+        reader.call("take")
+        kept = reader.kept(["Inbox"])
+        # It keeps such mail with the line ends of its system.
+        assert [crlf(kept[uid]) for uid in sorted(kept)] == there
+    dots, = found(reader, ["Inbox"], "dots")
+    reader.call("remove", ["Inbox"], [dots["uid"]])
+    deliver(server, reader, text("one more"))
+    reader.call("take")
+    mail.wait_for(lambda: len(on_server(server, reader, "INBOX")) == len(there), "the deletion")
+    found(reader, ["Inbox"], "one more")
+    assert [body for _, body in on_server(server, reader, "INBOX").values()][:-1] == there[1:]
+
+
 def test_after_an_absence_it_sees_what_has_changed(server, thunderbird):
     """Last, as it starts Thunderbird again."""
-    first, second = thunderbird.accounts
+    first, second = thunderbird.accounts[:2]
     uids = {reader: received(server, reader, "changed meanwhile", "gone meanwhile") for reader in (first, second)}
     thunderbird.stop()
     for reader, (changed, gone) in uids.items():

@@ -43,6 +43,11 @@ function messages(key, path) {
   }));
 }
 
+// The file or folder of the profile in which a folder's messages are kept.
+function storeOf(key, path) {
+  return folder(key, path).filePath.path;
+}
+
 function unread(key, path) {
   return folder(key, path).getNumUnread(false);
 }
@@ -92,6 +97,11 @@ function open(key, path) {
 // As "Get messages": what is new in the inbox, and counts for other folders.
 function check(key) {
   server(key).getNewMessages(folder(key, ["INBOX"]), null, null);
+}
+
+// By POP3; ends when all is there.
+function take(key) {
+  return heard(listener => MailServices.pop3.GetNewMail(null, listener, folder(key, ["Inbox"]), server(key)));
 }
 
 function download(key, path) {

@@ -52,9 +52,9 @@ PREFERENCES = {
     "network.proxy.type": 0,
     "mail.biff.show_alert": False,
     "mail.server.default.autosync_offline_stores": False,
-    # What it says to submission servers goes to its standard output.
+    # What it says by SMTP and POP3 goes to its standard output.
     "mailnews.smtp.loglevel": "All",
-    "mailnews.send.loglevel": "All",
+    "mailnews.pop3.loglevel": "All",
     "devtools.console.stdout.chrome": True,
     "browser.dom.window.dump.enabled": True,
 }
@@ -68,7 +68,9 @@ MBOX = "@mozilla.org/msgstore/berkeleystore;1"
 WIRE = re.compile(r"I/IMAP ([0-9a-f]+):localhost:.*?:(SendData|CreateNewLineFromSocket): (.*)$")
 WHOSE = re.compile(r"I/IMAP ([0-9a-f]+):localhost:.*?:ProcessCurrentURL: ?imap://([^@/]+)@")
 TAGGED = re.compile(r"(\d+) (OK|NO|BAD)\b")
+# Both of other protocols, on its standard output.
 SMTP_SAID = re.compile(r'mailnews\.smtp: "([CS]): (.*)"$')
+POP3_SAID = re.compile(r'pop3\.server\d+\.\d+: "([CS]): (.*)"$')
 
 
 class Wire:
@@ -131,8 +133,10 @@ class Wire:
 def account_preferences(number, server, account):
     """Those of the account with this number, counted from 1."""
     name = f"account{number}"
-    by_imap = server.address(account.imap[0])
-    by_smtp = server.address(account.submission[0])
+    by_imap = {
+        "offline_download": True, "use_idle": True, "delete_model": 1, "autosync_offline_stores": False,
+        "max_cached_connections": 3,
+    }
     values = {
         f"mail.account.{name}": {"server": f"server{number}", "identities": f"id{number}"},
         f"mail.identity.id{number}": {
@@ -140,15 +144,13 @@ def account_preferences(number, server, account):
             "compose_html": False, "fcc": True, "fcc_folder_picker_mode": "0", "drafts_folder_picker_mode": "0",
         },
         f"mail.server.server{number}": {
-            "type": "imap", "hostname": "localhost", "port": by_imap[1], "name": name, "userName": account.username,
-            "socketType": account.imap[1], "authMethod": PASSWORD, "storeContractID": account.store,
-            "directory-rel": f"[ProfD]ImapMail/{name}", "offline_download": True, "use_idle": True, "delete_model": 1,
-            "login_at_startup": False, "check_new_mail": False, "autosync_offline_stores": False,
-            "spamLevel": 0, "max_cached_connections": 3,
-        } | account.preferences,
+            "type": account.kind, "hostname": "localhost", "port": server.address(account.reading[0])[1], "name": name,
+            "userName": account.username, "socketType": account.reading[1], "authMethod": PASSWORD,
+            "storeContractID": account.store, "login_at_startup": False, "check_new_mail": False, "spamLevel": 0,
+        } | (by_imap if account.kind == "imap" else {}) | account.preferences,
         f"mail.smtpserver.smtp{number}": {
-            "type": "smtp", "hostname": "localhost", "port": by_smtp[1], "username": account.username,
-            "try_ssl": account.submission[1], "authMethod": PASSWORD,
+            "type": "smtp", "hostname": "localhost", "port": server.address(account.submission[0])[1],
+            "username": account.username, "try_ssl": account.submission[1], "authMethod": PASSWORD,
         },
     }
     return {f"{branch}.{leaf}": value for branch, leaves in values.items() for leaf, value in leaves.items()}
@@ -157,11 +159,12 @@ def account_preferences(number, server, account):
 class Account:
     """An account of the server as it is set up in Thunderbird; `thunderbird` is set once that has it."""
 
-    def __init__(self, account, imap, submission, store, preferences=None):
-        """`imap` and `submission`: a listener's name and a kind of TLS. `preferences`: more of those of the server."""
+    def __init__(self, account, reading, submission, store, preferences=None):
+        """`reading` and `submission`: a listener's name and a kind of TLS. `preferences`: more of those of the server."""
         self.given = account
         self.address, self.username, self.password = account["address"], account["username"], account["password"]
-        self.imap = imap
+        self.reading = reading
+        self.kind = "pop3" if reading[0].startswith("pop3") else "imap"
         self.submission = submission
         self.store = store
         self.preferences = preferences or {}
@@ -178,11 +181,8 @@ class Account:
 
     def kept(self, path):
         """The messages of a folder that are kept in the profile: their bytes by UID."""
-        folder = self.thunderbird.profile / "ImapMail" / f"account{self.number}"
-        for name in path[:-1]:
-            folder /= f"{name}.sbd"
-        folder /= path[-1]
-        messages = [message for message in self.call("messages", path) if message["offline"]]
+        folder = pathlib.Path(self.call("storeOf", path))
+        messages = [message for message in self.call("messages", path) if message["offline"] or self.kind == "pop3"]
         if self.store == MAILDIR:
             return {message["uid"]: without_status((folder / "cur" / message["token"]).read_bytes()) for message in messages}
         whole = folder.read_bytes()
@@ -191,7 +191,7 @@ class Account:
 
 def without_status(message):
     """A message without the lines that Thunderbird puts before it."""
-    return re.sub(rb"\A(X-Mozilla-[A-Za-z0-9-]+:[^\n]*\n)+", b"", message)
+    return re.sub(rb"\A((X-Mozilla-[A-Za-z0-9-]+|X-Account-Key|X-UIDL):[^\n]*\n)+", b"", message)
 
 
 def from_mbox(whole, start):
@@ -270,7 +270,7 @@ class Thunderbird:
         authority = re.search(r"-----BEGIN CERTIFICATE-----(.*?)-----END", pathlib.Path(self.server.ca).read_text(), re.DOTALL)
         self.run("trust(...given)", re.sub(r"\s", "", authority.group(1)))
         for account in self.accounts:
-            for scheme in ("imap", "smtp"):
+            for scheme in ("imap" if account.kind == "imap" else "mailbox", "smtp"):
                 self.run("remember(...given)", f"{scheme}://localhost", account.username, account.password)
 
     def answer(self):
@@ -306,19 +306,33 @@ class Thunderbird:
 
     def smtp(self):
         """What it and submission servers said to each other: pairs of `C` or `S` and a line."""
+        return self.conversation(SMTP_SAID)
+
+    def pop3(self):
+        """The same of POP3, with the lines of messages."""
+        return self.conversation(POP3_SAID)
+
+    def conversation(self, pattern):
         told = []
         for line in self.output.read_text(errors="replace").splitlines():
-            if found := SMTP_SAID.search(line):
+            if found := pattern.search(line):
                 told += [(found.group(1), part) for part in found.group(2).replace("\\r", "").split("\\n") if part]
         return told
 
     def stop(self):
+        """Ends it, by force when it does not end by itself."""
         if self.process is None or self.process.poll() is not None:
             return
         try:
-            self.ask("Marionette:Quit", {"flags": ["eForceQuit"]})
-            self.process.wait(STOP_SECONDS_MAX)
+            if self.port is not None:
+                self.ask("Marionette:Quit", {"flags": ["eForceQuit"]})
+                self.process.wait(STOP_SECONDS_MAX)
         except (OSError, RuntimeError, subprocess.TimeoutExpired):
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        self.port.close()
+            pass
+        finally:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+            if self.port is not None:
+                self.port.close()
+            self.port = None
