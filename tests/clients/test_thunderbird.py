@@ -317,6 +317,7 @@ def test_pop3_leaves_mail_and_takes_it_once(server, thunderbird, difficult_mail)
     reader.call("take")
     mail.wait_for(lambda: len(on_server(server, reader, "INBOX")) == len(there), "the deletion")
     found(reader, ["Inbox"], "one more")
+    assert len([said for way, said in thunderbird.pop3() if way == "C" and said.startswith("RETR ")]) == len(there) + 1
     assert [body for _, body in on_server(server, reader, "INBOX").values()][:-1] == there[1:]
 
 

@@ -1,5 +1,5 @@
 // What the tests make Thunderbird do, in its own process, through the components that its windows use.
-// Put before each script of thunderbird.py; every function that talks to the server gives a promise.
+// Put before each script of thunderbird.py. What gives a promise is done when that is kept; the rest may take its time.
 
 const { MailServices } = ChromeUtils.importESModule("resource:///modules/MailServices.sys.mjs");
 const folderFlag = Ci.nsMsgFolderFlags;

@@ -64,7 +64,7 @@ PASSWORD = 3
 MAILDIR = "@mozilla.org/msgstore/maildirstore;1"
 MBOX = "@mozilla.org/msgstore/berkeleystore;1"
 
-# A line of the wire in the log: the connection, its state, what does it say, and what was said.
+# A line of the wire in the log: the connection, its state, who speaks, and what is said.
 WIRE = re.compile(r"I/IMAP ([0-9a-f]+):localhost:.*?:(SendData|CreateNewLineFromSocket): (.*)$")
 WHOSE = re.compile(r"I/IMAP ([0-9a-f]+):localhost:.*?:ProcessCurrentURL: ?imap://([^@/]+)@")
 TAGGED = re.compile(r"(\d+) (OK|NO|BAD)\b")
@@ -98,6 +98,7 @@ class Wire:
         return self.lines
 
     def take(self, line):
+        """Takes in a line of the log."""
         found = WIRE.search(line)
         if found is None:
             if found := WHOSE.search(line):
