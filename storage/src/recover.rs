@@ -44,6 +44,8 @@ impl Folder<'_> {
         }
         let found = match scan.commit {
             Some(commit) if commit >= watermark.commit => Ok(commit),
+            // Nothing can be missing; and the families may not all be made yet.
+            None if watermark.commit == 0 => Ok(0),
             // The logs alone do not say: the number may be in files already.
             _ => {
                 Database::look_at(self.db_dir, Arc::clone(self.lock), tuning).and_then(|db| last_commit(&db))

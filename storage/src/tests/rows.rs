@@ -151,6 +151,24 @@ fn marks_are_joined_by_group_and_survive() {
     assert_eq!(open(dir.path()).marks(), [other, mark(4)]);
 }
 
+/// A process that ended while it made the database, before all families were there.
+#[test]
+fn a_folder_that_was_half_made_is_made_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    for known in [vec!["default"], vec!["default", "blob", "row"]] {
+        std::fs::remove_dir_all(dir.path().join("db")).unwrap();
+        let mut options = rocksdb::Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        drop(rocksdb::DB::open_cf(&options, dir.path().join("db"), &known).unwrap());
+        let store = open(dir.path());
+        store.transaction().read(Family::Queue, b"x").unwrap();
+    }
+    let store = open(dir.path());
+    commit(&store, Batch::new(), vec![mark(1)]).unwrap();
+}
+
 #[test]
 fn newer_format_and_second_opener_are_refused() {
     let dir = tempfile::tempdir().unwrap();
