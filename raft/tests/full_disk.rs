@@ -64,9 +64,11 @@ impl Drop for Disk {
 }
 
 fn store(folder: &Path) -> Store {
-    let mut settings = estafette_storage::Settings::default();
-    settings.cache_bytes = 8 << 20;
-    settings.min_free_bytes = MIN_FREE_BYTES_MIN;
+    let settings = estafette_storage::Settings {
+        cache_bytes: 8 << 20,
+        min_free_bytes: MIN_FREE_BYTES_MIN,
+        ..Default::default()
+    };
     Store::open(folder, settings).unwrap()
 }
 

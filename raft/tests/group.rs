@@ -179,8 +179,7 @@ async fn what_cannot_be_taken_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_nearly_full_disk_takes_small_commands_only() {
     let folder = tempfile::tempdir().unwrap();
-    let mut tuning = estafette_storage::Settings::default();
-    tuning.min_free_bytes = u64::MAX / 4;
+    let tuning = estafette_storage::Settings { min_free_bytes: u64::MAX / 4, ..Default::default() };
     let store = estafette_storage::Store::open(folder.path(), tuning).unwrap();
     let node = Node::start(store, NodeId(1), settings(folder.path())).unwrap();
     let group = node.open(GroupId::shard(0), Box::new(Counter::new(7))).await.unwrap();

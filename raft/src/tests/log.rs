@@ -1,6 +1,9 @@
 //! A log whose end is cut off and written anew, and whose front goes, over starts of the node.
 
-use estafette_storage::{Direction, Family, Mark, Read, Store};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use estafette_storage::{Direction, Error, Family, Mark, Read, Store};
 use openraft::storage::RaftLogStorage;
 
 use super::{GROUP, all, append, body, entry, open};
@@ -22,12 +25,21 @@ fn held(store: &Store, term: u64, index: u64) -> bool {
     store.body(&body(term, index).hash).unwrap().is_some()
 }
 
-/// A store that collects at once what nothing names.
-fn store(dir: &std::path::Path) -> Store {
-    let mut settings = estafette_storage::Settings::default();
-    (settings.cache_bytes, settings.min_free_bytes) = (8 << 20, 0);
-    settings.collect_after = std::time::Duration::ZERO;
-    Store::open(dir, settings).unwrap()
+/// A store that collects at once what nothing names. The one before may be let go by a callback, a moment later.
+fn store(dir: &Path) -> Store {
+    let settings = estafette_storage::Settings {
+        cache_bytes: 8 << 20,
+        min_free_bytes: 0,
+        collect_after: Duration::ZERO,
+        ..Default::default()
+    };
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Store::open(dir, settings.clone()) {
+            Err(Error::Locked { .. }) if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 fn rows(store: &Store) -> usize {

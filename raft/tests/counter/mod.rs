@@ -107,8 +107,7 @@ pub fn with_body(id: u64, body: &[u8]) -> Proposal {
 }
 
 pub fn store(folder: &Path) -> Store {
-    let mut settings = estafette_storage::Settings::default();
-    settings.cache_bytes = 8 << 20;
+    let settings = estafette_storage::Settings { cache_bytes: 8 << 20, ..Default::default() };
     Store::open(folder, settings).unwrap()
 }
 
