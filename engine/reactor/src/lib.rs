@@ -2,19 +2,21 @@
 //!
 //! A session is a [`estafette_machine::Machine`]; a [`Service`] answers its questions; a
 //! [`Protocol`] makes both for each connection. None of them knows the driver, so a further driver
-//! is one more module beside [`tokio_driver`]. Nothing here knows a protocol or mail.
+//! is one more module beside [`driver`]. Nothing here knows a protocol or mail.
 #![forbid(unsafe_code)]
 
+mod driver;
 mod error;
 mod gate;
 mod listener;
 mod meters;
 mod protocol;
 mod stream;
+mod thread;
 pub mod tls;
-mod tokio_driver;
 
 pub use error::Error;
 pub use gate::{Gate, GateLimits, Pass};
 pub use listener::{Listener, bind, serve};
 pub use protocol::{Limits, Peer, Protocol, Refusal, Service, SessionId};
+pub use thread::Threads;

@@ -1,20 +1,19 @@
-//! Accepts connections and gives each a session.
+//! Accepts connections and gives each a session, on every thread of sessions.
 
 use crate::Error;
+use crate::driver::Driver;
 use crate::gate::Gate;
 use crate::meters::Meters;
 use crate::protocol::{Limits, Peer, Protocol, Service, SessionId};
 use crate::stream::Stream;
-use crate::tokio_driver::Driver;
-use socket2::{Domain, Protocol as Ip, Socket, Type};
-use std::net::SocketAddr;
+use crate::thread::{Core, Listening, Socket, Threads, within};
+use socket2::{Domain, Protocol as Ip, Socket as Socket2, Type};
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tracing::{Instrument, debug, info_span, warn};
 
@@ -23,12 +22,15 @@ const BACKLOG: i32 = 4096;
 /// The pause after an accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The longest that a refused client is waited for.
+const REFUSAL_LONGEST: Duration = Duration::from_secs(1);
+
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
-/// A bound socket and how its connections are to be served.
+/// The sockets of an address and how their connections are to be served.
 pub struct Listener {
-    /// The socket, from [`bind`].
-    pub socket: TcpListener,
+    /// From [`bind`].
+    pub sockets: Vec<TcpListener>,
     /// TLS, for STARTTLS or from the start.
     pub acceptor: Option<TlsAcceptor>,
     /// The connection begins with a handshake.
@@ -37,106 +39,137 @@ pub struct Listener {
     pub limits: Limits,
 }
 
-/// Binds an address for many clients.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    let attempt = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Ip::TCP))?;
+/// Binds an address for many clients: as many sockets as there are threads, between which the kernel
+/// divides the connections.
+///
+/// # Errors
+/// [`Error::Bind`].
+pub fn bind(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, Error> {
+    let attempt = |address: SocketAddr, shared: bool| {
+        let socket = Socket2::new(Domain::for_address(address), Type::STREAM, Some(Ip::TCP))?;
         socket.set_reuse_address(true)?;
+        socket.set_reuse_port(shared)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
+        if shared {
+            socket.listen(BACKLOG)?;
+        }
+        std::io::Result::Ok(TcpListener::from(socket))
     };
-    attempt().map_err(|source| Error::Bind { address, source })
+    let bind = || {
+        // Alone first: a port that another program shares with its own threads must not be taken for free.
+        drop(attempt(address, false)?);
+        let mut sockets = vec![attempt(address, true)?];
+        let address = match sockets.first() {
+            Some(first) => first.local_addr()?,
+            None => address,
+        };
+        for _ in 1..count.max(1) {
+            sockets.push(attempt(address, true)?);
+        }
+        std::io::Result::Ok(sockets)
+    };
+    bind().map_err(|source| Error::Bind { address, source })
+}
+
+/// What the sessions of a listener share.
+struct Serving<P> {
+    protocol: Arc<P>,
+    acceptor: Option<TlsAcceptor>,
+    implicit_tls: bool,
+    limits: Limits,
+    meters: Arc<Meters>,
+    gate: Gate,
 }
 
 /// Serves until `stopping` turns true and the sessions have ended or the drain limit is over.
 pub async fn serve<P: Protocol>(
+    threads: Arc<Threads>,
     protocol: Arc<P>,
     listener: Listener,
     gate: Gate,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let listener = Arc::new(listener);
+    let Listener { sockets, acceptor, implicit_tls, limits } = listener;
     let meters = Arc::new(Meters::new(protocol.name(), P::Service::QUESTIONS));
-    let mut sessions = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stopping.wait_for(|stop| *stop) => break,
-            accepted = listener.socket.accept() => accepted,
-        };
-        match accepted {
-            Ok((tcp, remote)) => {
-                let work = connection(
-                    Arc::clone(&protocol),
-                    Arc::clone(&listener),
-                    Arc::clone(&meters),
-                    gate.clone(),
-                    tcp,
-                    remote,
-                    stopping.clone(),
-                );
-                sessions.spawn(work);
-            }
-            Err(error) => {
-                warn!(listener = protocol.name(), %error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-        while sessions.try_join_next().is_some() {}
+    let name = protocol.name();
+    let serving = Arc::new(Serving { protocol, acceptor, implicit_tls, limits, meters, gate });
+    // Every task holds a clone; when the last has gone, all sessions have ended.
+    let (alive, mut ended) = mpsc::channel::<()>(1);
+    for (thread, socket) in sockets.into_iter().enumerate() {
+        let (serving, alive) = (Arc::clone(&serving), alive.clone());
+        threads.spawn(thread, move || accept(serving, socket, alive));
     }
-    let drained = async { while sessions.join_next().await.is_some() {} };
-    if tokio::time::timeout(listener.limits.drain_timeout, drained).await.is_err() {
-        warn!(
-            listener = protocol.name(),
-            left = sessions.len(),
-            "sessions were cut off after the drain limit"
-        );
-        sessions.abort_all();
+    drop(alive);
+    let _ = stopping.wait_for(|stop| *stop).await;
+    threads.tell_stopping();
+    if tokio::time::timeout(limits.drain_timeout, ended.recv()).await.is_err() {
+        warn!(listener = name, "sessions were cut off after the drain limit");
     }
 }
 
-async fn connection<P: Protocol>(
-    protocol: Arc<P>,
-    listener: Arc<Listener>,
-    meters: Arc<Meters>,
-    gate: Gate,
-    mut tcp: TcpStream,
-    remote: SocketAddr,
-    stopping: watch::Receiver<bool>,
-) {
-    let name = protocol.name();
-    let pass = match gate.enter(remote.ip()) {
+async fn accept<P: Protocol>(serving: Arc<Serving<P>>, socket: TcpListener, alive: mpsc::Sender<()>) {
+    let mut listening = match Listening::new(socket) {
+        Ok(listening) => listening,
+        Err(error) => {
+            tracing::error!(listener = serving.protocol.name(), %error, "a thread cannot listen");
+            return;
+        }
+    };
+    let core = Core::current();
+    while let Some(accepted) = listening.accept().await {
+        match accepted {
+            Ok((fd, remote)) => match Socket::new(fd) {
+                Ok(socket) => {
+                    let (serving, alive) = (Arc::clone(&serving), alive.clone());
+                    core.spawn(async move {
+                        connection(&serving, socket, remote).await;
+                        drop(alive);
+                    });
+                }
+                Err(error) => debug!(%error, "the connection went at once"),
+            },
+            Err(error) => {
+                warn!(listener = serving.protocol.name(), %error, "a connection could not be accepted");
+                let _ = within(ACCEPT_PAUSE, std::future::pending::<()>()).await;
+            }
+        }
+    }
+}
+
+async fn connection<P: Protocol>(serving: &Serving<P>, socket: Socket, remote: SocketAddr) {
+    let name = serving.protocol.name();
+    let pass = match serving.gate.enter(remote.ip()) {
         Ok(pass) => pass,
         Err(why) => {
-            meters.refused(why);
-            if !listener.implicit_tls {
-                let say = protocol.refusal(why);
-                let _ = tokio::time::timeout(Duration::from_secs(1), tcp.write_all(&say)).await;
+            serving.meters.refused(why);
+            if !serving.implicit_tls {
+                let mut say = VecDeque::from([serving.protocol.refusal(why)]);
+                let mut socket = socket;
+                let _ = within(REFUSAL_LONGEST, socket.send(&mut say)).await;
             }
             return;
         }
     };
-    let Ok(local) = tcp.local_addr() else { return };
-    let _ = tcp.set_nodelay(true);
+    let Ok(local) = socket.local_address() else { return };
+    let _ = socket.set_nodelay();
     let session = SessionId(SESSIONS.fetch_add(1, Ordering::Relaxed));
-    let peer = Peer { session, remote, local, implicit_tls: listener.implicit_tls };
-    meters.opened();
+    let peer = Peer { session, remote, local, implicit_tls: serving.implicit_tls };
+    serving.meters.opened();
     let mut driver = Box::new(Driver::new(
-        protocol.as_ref(),
+        serving.protocol.as_ref(),
         peer,
-        Stream::Plain(tcp),
-        listener.acceptor.clone(),
-        listener.limits,
-        Arc::clone(&meters),
+        Stream::Plain(socket),
+        serving.acceptor.clone(),
+        serving.limits,
+        Arc::clone(&serving.meters),
     ));
     let span = info_span!("session", id = %session, listener = name, peer = %remote);
-    let ended = driver.run(listener.implicit_tls, stopping).instrument(span.clone()).await;
+    let ended = driver.run(serving.implicit_tls).instrument(span.clone()).await;
     span.in_scope(|| match ended {
         Ok(()) => debug!("the session ended"),
         Err(error) => debug!(%error, "the session was cut off"),
     });
-    meters.ended(driver.traffic.received_bytes, driver.traffic.sent_bytes);
+    serving.meters.ended(driver.traffic.received_bytes, driver.traffic.sent_bytes);
     drop(pass);
 }

@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use estafette_machine::{Action, Actions, Machine, Now, Tls};
 use estafette_reactor::{
-    Gate, GateLimits, Limits, Listener, Peer, Protocol, Refusal, Service, bind, serve, tls,
+    Gate, GateLimits, Limits, Listener, Peer, Protocol, Refusal, Service, Threads, bind, serve, tls,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,17 +133,18 @@ async fn server(sessions: usize) -> Server {
     let (files, _) =
         tls::self_signed(folder.path(), &["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let certificates = tls::Certificates::load(vec![files]).unwrap();
-    let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = socket.local_addr().unwrap();
+    let threads = Arc::new(Threads::start(2, &tokio::runtime::Handle::current()).unwrap());
+    let sockets = bind("127.0.0.1:0".parse().unwrap(), threads.count()).unwrap();
+    let address = sockets[0].local_addr().unwrap();
     let listener = Listener {
-        socket,
+        sockets,
         acceptor: Some(certificates.acceptor()),
         implicit_tls: false,
         limits: Limits::default(),
     };
     let gate = Gate::new(GateLimits { sessions, sessions_per_address: 100 });
     let (stop, stopping) = watch::channel(false);
-    let task = tokio::spawn(serve(Arc::new(EchoProtocol), listener, gate, stopping));
+    let task = tokio::spawn(serve(threads, Arc::new(EchoProtocol), listener, gate, stopping));
     Server { address, stop, task, _folder: folder }
 }
 

@@ -7,14 +7,13 @@ use crate::services::{ImapProtocol, Pop3Protocol, SmtpProtocol};
 use estafette_delivery::Acceptor;
 use estafette_imap::codec::framer::Limits as ImapLimits;
 use estafette_reactor::tls::Certificates;
-use estafette_reactor::{Gate, GateLimits, Limits, Listener, Protocol, bind, serve};
+use estafette_reactor::{Gate, GateLimits, Limits, Listener, Protocol, Threads, bind, serve};
 use estafette_smtp::server::{Kind, ServerConfig, TlsMode};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -23,6 +22,8 @@ use tokio::task::JoinSet;
 pub(crate) struct Bound {
     addresses: BTreeMap<String, SocketAddr>,
     tasks: JoinSet<()>,
+    /// The last to go: what still runs on them when the drain limit is over is dropped.
+    threads: Option<Arc<Threads>>,
 }
 
 impl Bound {
@@ -34,6 +35,7 @@ impl Bound {
     /// Resolves when all sessions have ended after the stop was told.
     pub(crate) async fn drained(&mut self) {
         while self.tasks.join_next().await.is_some() {}
+        self.threads = None;
     }
 }
 
@@ -43,6 +45,7 @@ struct Opener<'a> {
     limits: Limits,
     certificates: &'a Arc<Certificates>,
     stopping: watch::Receiver<bool>,
+    threads: Arc<Threads>,
 }
 
 impl Opener<'_> {
@@ -54,15 +57,16 @@ impl Opener<'_> {
     ) -> Result<(), StartError> {
         let protocol = Arc::new(protocol);
         for endpoint in endpoints {
-            let socket = bind_first(*endpoint)?;
-            self.note(protocol.name(), &socket)?;
+            let sockets = bind_first(*endpoint, self.threads.count())?;
+            self.note(protocol.name(), &sockets)?;
             let listener = Listener {
-                socket,
+                sockets,
                 acceptor: Some(self.certificates.acceptor()),
                 implicit_tls,
                 limits: self.limits,
             };
             self.bound.tasks.spawn(serve(
+                Arc::clone(&self.threads),
                 Arc::clone(&protocol),
                 listener,
                 self.gate.clone(),
@@ -72,19 +76,21 @@ impl Opener<'_> {
         Ok(())
     }
 
-    fn note(&mut self, name: &str, socket: &TcpListener) -> Result<(), StartError> {
-        let address = socket.local_addr().map_err(estafette_reactor::Error::from)?;
-        self.bound.addresses.entry(name.to_owned()).or_insert(address);
+    fn note(&mut self, name: &str, sockets: &[TcpListener]) -> Result<(), StartError> {
+        if let Some(socket) = sockets.first() {
+            let address = socket.local_addr().map_err(estafette_reactor::Error::from)?;
+            self.bound.addresses.entry(name.to_owned()).or_insert(address);
+        }
         Ok(())
     }
 }
 
 /// Binds the first of an endpoint's addresses that can be bound.
-fn bind_first(endpoint: Endpoint) -> Result<TcpListener, StartError> {
+fn bind_first(endpoint: Endpoint, count: usize) -> Result<Vec<TcpListener>, StartError> {
     let mut last = None;
     for address in endpoint.candidates() {
-        match bind(address) {
-            Ok(socket) => return Ok(socket),
+        match bind(address, count) {
+            Ok(sockets) => return Ok(sockets),
             Err(error) => last = last.or(Some(error)),
         }
     }
@@ -102,6 +108,12 @@ pub(crate) fn start(
 ) -> Result<Bound, StartError> {
     let config = &engine.config;
     let seconds = Duration::from_secs;
+    let threads = match config.node.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    let threads = Threads::start(threads, &tokio::runtime::Handle::current())?;
+    let threads = Arc::new(threads);
     let mut opener = Opener {
         bound: Bound::default(),
         gate: Gate::new(GateLimits {
@@ -115,7 +127,9 @@ pub(crate) fn start(
         },
         certificates,
         stopping: stopping.clone(),
+        threads: Arc::clone(&threads),
     };
+    opener.bound.threads = Some(threads);
     let listen = &config.listen;
     for (name, kind, tls, endpoints) in [
         ("smtp", Kind::Mx, TlsMode::StartTls, &listen.smtp),
@@ -141,9 +155,12 @@ pub(crate) fn start(
         opener.open(Pop3Protocol { name, engine: Arc::clone(engine), config }, endpoints, implicit)?;
     }
     for endpoint in &listen.http {
-        let socket = bind_first(*endpoint)?;
-        opener.note("http", &socket)?;
-        crate::api::serve_network(engine, socket, tasks);
+        let sockets = bind_first(*endpoint, 1)?;
+        opener.note("http", &sockets)?;
+        for socket in sockets {
+            let socket = tokio::net::TcpListener::from_std(socket).map_err(estafette_reactor::Error::from)?;
+            crate::api::serve_network(engine, socket, tasks);
+        }
     }
     crate::api::serve_local(engine, data, tasks)?;
     Ok(opener.bound)

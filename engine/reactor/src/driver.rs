@@ -1,4 +1,4 @@
-//! Runs a session on tokio: one task each.
+//! Runs a session: one task each, on the thread that accepted its connection.
 //!
 //! Keeps the promises at the head of `estafette_machine`. Output is gathered and sent when the
 //! session has to wait, so that the answers to pipelined commands leave together.
@@ -6,15 +6,17 @@
 use crate::Error;
 use crate::meters::Meters;
 use crate::protocol::{Limits, Peer, Protocol, Service};
-use crate::stream::{Stream, poll_once};
+use crate::stream::Stream;
+use crate::thread::{Core, Timer, poll_once, within};
 use bytes::{Bytes, BytesMut};
 use estafette_machine::{Action, Actions, Machine, Now};
 use std::collections::VecDeque;
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
-use tokio::time::{Sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 /// Bytes asked of the socket at a time while commands are read.
@@ -50,10 +52,8 @@ pub(crate) struct Driver<P: Protocol> {
     output: VecDeque<Bytes>,
     output_bytes: usize,
     actions: Actions<<P::Machine as Machine>::Ask>,
-    /// Kept and moved, because making one costs more than moving it.
-    timer: Option<Pin<Box<Sleep>>>,
-    /// The session waits for it.
-    armed: bool,
+    timer: Timer,
+    core: Rc<Core>,
     /// Output has left while a question was open; the session has still to be told.
     drained: bool,
     closing: bool,
@@ -92,8 +92,8 @@ impl<P: Protocol> Driver<P> {
             output: VecDeque::new(),
             output_bytes: 0,
             actions: Vec::new(),
-            timer: None,
-            armed: false,
+            timer: Timer::new(),
+            core: Core::current(),
             drained: false,
             closing: false,
             peer_ended: false,
@@ -102,11 +102,7 @@ impl<P: Protocol> Driver<P> {
     }
 
     /// From the first byte to the last.
-    pub(crate) async fn run(
-        &mut self,
-        implicit_tls: bool,
-        mut stopping: watch::Receiver<bool>,
-    ) -> Result<(), Error> {
+    pub(crate) async fn run(&mut self, implicit_tls: bool) -> Result<(), Error> {
         if implicit_tls {
             self.handshake().await?;
         }
@@ -119,7 +115,7 @@ impl<P: Protocol> Driver<P> {
                 self.flush().await?;
                 return self.finish(!told && !self.peer_ended).await;
             }
-            match self.wait(&mut stopping, told).await? {
+            match self.wait(told).await? {
                 Event::Read(0) => {
                     self.peer_ended = true;
                     let now = self.now();
@@ -132,7 +128,7 @@ impl<P: Protocol> Driver<P> {
                     self.fresh = true;
                 }
                 Event::TimedOut => {
-                    self.armed = false;
+                    self.timer.set(None);
                     let now = self.now();
                     self.machine.timed_out(now, &mut self.actions);
                 }
@@ -201,7 +197,7 @@ impl<P: Protocol> Driver<P> {
                         self.output_bytes += bytes.len();
                         self.output.push_back(bytes);
                     }
-                    Action::Arm(after) => self.arm(after),
+                    Action::Arm(after) => self.timer.set(Some(after)),
                     Action::Ask(ask) => question = Some(ask),
                     Action::StartTls => {
                         self.flush().await?;
@@ -226,15 +222,6 @@ impl<P: Protocol> Driver<P> {
         Ok(())
     }
 
-    fn arm(&mut self, after: Duration) {
-        let deadline = tokio::time::Instant::now() + after;
-        self.armed = true;
-        match &mut self.timer {
-            Some(timer) => timer.as_mut().reset(deadline),
-            None => self.timer = Some(Box::pin(sleep_until(deadline))),
-        }
-    }
-
     /// Puts a question; what was to be sent leaves meanwhile, unless the answer is there at once.
     async fn ask(
         &mut self,
@@ -246,9 +233,9 @@ impl<P: Protocol> Driver<P> {
         }
         if let (false, Some(stream)) = (self.output.is_empty(), self.stream.as_mut()) {
             let sent = std::mem::take(&mut self.output_bytes);
-            timeout(self.limits.write_timeout, stream.send(&mut self.output))
+            within(self.limits.write_timeout, stream.send(&mut self.output))
                 .await
-                .map_err(|_| Error::TooSlow("sending"))??;
+                .ok_or(Error::TooSlow("sending"))??;
             self.traffic.sent_bytes += sent as u64;
             self.drained = true;
         }
@@ -261,9 +248,9 @@ impl<P: Protocol> Driver<P> {
             return Ok(());
         }
         let sent = std::mem::take(&mut self.output_bytes);
-        timeout(self.limits.write_timeout, stream.send(&mut self.output))
+        within(self.limits.write_timeout, stream.send(&mut self.output))
             .await
-            .map_err(|_| Error::TooSlow("sending"))??;
+            .ok_or(Error::TooSlow("sending"))??;
         self.traffic.sent_bytes += sent as u64;
         Ok(())
     }
@@ -273,9 +260,9 @@ impl<P: Protocol> Driver<P> {
             return Err(Error::Connection(std::io::ErrorKind::Unsupported.into()));
         };
         let handshake = stream.secure(acceptor);
-        let (stream, tls) = timeout(self.limits.handshake_timeout, handshake)
+        let (stream, tls) = within(self.limits.handshake_timeout, handshake)
             .await
-            .map_err(|_| Error::TooSlow("the TLS handshake"))
+            .ok_or(Error::TooSlow("the TLS handshake"))
             .and_then(|done| done.map_err(Error::from))
             .inspect_err(|_| self.meters.tls_failed())?;
         self.stream = Some(stream);
@@ -284,20 +271,19 @@ impl<P: Protocol> Driver<P> {
         Ok(())
     }
 
-    async fn wait(&mut self, stopping: &mut watch::Receiver<bool>, told: bool) -> Result<Event, Error> {
+    async fn wait(&mut self, told: bool) -> Result<Event, Error> {
         let Some(stream) = self.stream.as_mut() else { return Ok(Event::Read(0)) };
         let want =
             if self.machine.input_limit() >= BULK_FROM_BYTES { READ_BULK_BYTES } else { READ_COMMAND_BYTES };
-        let timer = self.timer.as_mut().filter(|_| self.armed);
         let watching = self.machine.watching();
+        let core = &self.core;
+        // Every task of the thread is polled when the program stops.
+        let stopping = poll_fn(|_| if !told && core.is_stopping() { Poll::Ready(()) } else { Poll::Pending });
         tokio::select! {
             biased;
-            stopped = stopping.wait_for(|stop| *stop), if !told => {
-                let _ = stopped;
-                Ok(Event::Shutdown)
-            }
+            () = stopping => Ok(Event::Shutdown),
             count = stream.fill(&mut self.input, want) => Ok(Event::Read(count?)),
-            () = run_out(timer) => Ok(Event::TimedOut),
+            () = self.timer.come() => Ok(Event::TimedOut),
             () = self.service.changed(), if watching => Ok(Event::Notified),
         }
     }
@@ -305,18 +291,11 @@ impl<P: Protocol> Driver<P> {
     async fn finish(&mut self, linger: bool) -> Result<(), Error> {
         if let Some(stream) = self.stream.as_mut() {
             // A peer that has gone already is no error here.
-            let _ = timeout(self.limits.handshake_timeout, stream.shutdown()).await;
+            let _ = within(self.limits.handshake_timeout, stream.shutdown()).await;
             if linger {
-                let _ = timeout(LINGER, stream.discard()).await;
+                let _ = within(LINGER, stream.discard()).await;
             }
         }
         Ok(())
-    }
-}
-
-async fn run_out(timer: Option<&mut Pin<Box<Sleep>>>) {
-    match timer {
-        Some(timer) => timer.as_mut().await,
-        None => std::future::pending().await,
     }
 }
