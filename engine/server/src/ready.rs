@@ -39,7 +39,7 @@ impl Ready {
             admin,
             demo: demo.map(|demo| json!({ "domain": demo.domain, "accounts": demo.accounts })),
             ca,
-            io: "tokio",
+            io: "epoll",
             pid: std::process::id(),
         }
     }
