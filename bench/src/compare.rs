@@ -152,6 +152,8 @@ impl Compare {
                 let share = if *sessions == 1 || *size > 4_096 { 4 } else { 1 };
                 let messages = self.messages / share;
                 let (protocol, sessions, size) = (*protocol, *sessions, *size);
+                // What waits in a queue is not delivered yet: the clock runs until it is.
+                let queued = server.smtp().is_some() && server.lmtp().is_none();
                 let load = Ingest {
                     protocol,
                     address,
@@ -160,16 +162,15 @@ impl Compare {
                     sessions,
                     messages,
                     size,
-                    meter: meter.clone(),
+                    meter: if queued { Meter::default() } else { meter.clone() },
                 };
                 let before = meter.read();
                 let mut result = load.run().await?;
                 server.settled()?;
-                if server.smtp().is_some() && server.lmtp().is_none() {
-                    // What waits in a queue is not delivered yet: the clock runs until it is.
+                if queued {
                     result.seconds = began.elapsed().as_secs_f64();
                     result.per_second = result.operations as f64 / result.seconds;
-                    result.used = meter.read().since(before);
+                    result.used = meter.read_at_rest().await.since(before);
                 }
                 result
             }

@@ -3,6 +3,7 @@
 use crate::error::BenchError;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::time::{Duration, Instant};
 
 /// The kernel's unit of CPU time; 100 a second on all Linux systems that programs see.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -34,7 +35,30 @@ pub(crate) struct Meter {
     pub(crate) pids: Vec<u32>,
 }
 
+/// The longest that a server is waited for until it has finished what a load has left it to do.
+const REST_MAX: Duration = Duration::from_secs(30);
+/// A server rests when it uses next to nothing for this long.
+const REST: Duration = Duration::from_millis(500);
+/// CPU seconds that are next to nothing.
+const REST_CPU_SECONDS: f64 = 0.015;
+
 impl Meter {
+    /// What they have used once they rest: what a server puts off (compaction, indexes) belongs to the load
+    /// that caused it, and not to the next.
+    pub(crate) async fn read_at_rest(&self) -> Usage {
+        let began = Instant::now();
+        let mut last = self.read();
+        while !self.pids.is_empty() && began.elapsed() < REST_MAX {
+            tokio::time::sleep(REST).await;
+            let now = self.read();
+            if now.since(last).cpu_seconds < REST_CPU_SECONDS {
+                return now;
+            }
+            last = now;
+        }
+        last
+    }
+
     /// What they have used up to now.
     pub(crate) fn read(&self) -> Usage {
         self.pids.iter().copied().map(usage).fold(Usage::default(), |sum, one| Usage {

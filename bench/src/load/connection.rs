@@ -58,6 +58,24 @@ impl Connection {
         Ok(())
     }
 
+    /// Reads and forgets lines up to the one with a single dot.
+    pub(super) async fn skip_dotted(&mut self) -> Result<(), BenchError> {
+        let stream = &mut self.stream;
+        let lines = async {
+            let mut line = Vec::new();
+            while line != b".\r\n" {
+                line.clear();
+                if stream.read_until(b'\n', &mut line).await? == 0 {
+                    return Err(BenchError::Io(std::io::ErrorKind::UnexpectedEof.into()));
+                }
+            }
+            Ok(())
+        };
+        timeout(Duration::from_secs(ANSWER_SECONDS_MAX), lines)
+            .await
+            .map_err(|_| BenchError::Slow(ANSWER_SECONDS_MAX))?
+    }
+
     /// The last line of an SMTP reply with this code.
     pub(super) async fn reply(&mut self, code: &str) -> Result<(), BenchError> {
         loop {

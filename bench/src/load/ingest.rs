@@ -66,7 +66,8 @@ impl Ingest {
         while let Some(done) = tasks.join_next().await {
             latencies.extend(done??);
         }
-        Ok(LoadResult::of(latencies, began.elapsed(), self.meter.read().since(before)))
+        let took = began.elapsed();
+        Ok(LoadResult::of(latencies, took, self.meter.read_at_rest().await.since(before)))
     }
 
     async fn open(&self) -> Result<Connection, BenchError> {

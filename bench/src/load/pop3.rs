@@ -46,7 +46,8 @@ impl Pop3 {
         while let Some(done) = tasks.join_next().await {
             latencies.extend(done??);
         }
-        Ok(LoadResult::of(latencies, began.elapsed(), self.meter.read().since(before)))
+        let took = began.elapsed();
+        Ok(LoadResult::of(latencies, took, self.meter.read_at_rest().await.since(before)))
     }
 
     async fn open(&self, worker: usize) -> Result<(Connection, u64), BenchError> {
@@ -78,7 +79,7 @@ async fn session(mut connection: Connection, count: u64, turns: usize) -> Result
         let began = Instant::now();
         connection.send(format!("RETR {number}\r\n").as_bytes()).await?;
         ok(&mut connection).await?;
-        while connection.line().await? != "." {}
+        connection.skip_dotted().await?;
         latencies.push(began.elapsed());
     }
     connection.send(b"QUIT\r\n").await?;

@@ -352,23 +352,22 @@ impl Encoder {
 
     /// `string`: quoted where it can be, else a literal.
     pub(super) fn string(&mut self, text: &[u8]) {
-        let (mut special, mut bad, mut wide) = (false, text.len() > QUOTED_MAX, false);
-        for b in text {
-            special |= matches!(b, b'"' | b'\\');
-            bad |= matches!(b, 0 | b'\r' | b'\n');
-            wide |= !b.is_ascii();
+        // Without branches, so that many bytes are looked at together.
+        let odd = |b: u8| !(b' '..=b'~').contains(&b) || b == b'"' || b == b'\\';
+        let odd = text.iter().fold(false, |found, b| found | odd(*b));
+        if !odd && text.len() <= QUOTED_MAX {
+            self.raw("\"");
+            self.out.copy(text);
+            return self.raw("\"");
         }
+        let bad = text.iter().any(|b| matches!(b, 0 | b'\r' | b'\n'));
         let utf8 = || self.dialect == Dialect::Utf8 && std::str::from_utf8(text).is_ok();
-        if bad || (wide && !utf8()) {
+        if bad || text.len() > QUOTED_MAX || !(text.is_ascii() || utf8()) {
             self.print(format_args!("{{{}}}\r\n", text.len()));
             return self.out.copy(text);
         }
         self.raw("\"");
-        if special {
-            self.escaped(text);
-        } else {
-            self.out.copy(text);
-        }
+        self.escaped(text);
         self.raw("\"");
     }
 

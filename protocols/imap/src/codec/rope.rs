@@ -4,6 +4,7 @@
 //! of many megabytes is copied nor one that comes byte by byte costs an allocation for each.
 
 use bytes::{Bytes, BytesMut};
+use std::ops::Range;
 
 /// Pieces of at least this many bytes are kept by reference.
 pub const SHARE_MIN: usize = 4 * 1024;
@@ -17,8 +18,15 @@ const FIRST: usize = 512;
 #[derive(Clone, Debug, Default)]
 pub struct Rope {
     pieces: Vec<Bytes>,
-    tail: BytesMut,
+    tail: Vec<u8>,
     len: usize,
+}
+
+/// A place in a rope.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pieces: usize,
+    at: usize,
 }
 
 impl Rope {
@@ -31,12 +39,29 @@ impl Rope {
     pub fn copy(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
         if self.tail.capacity() == 0 {
-            self.tail.reserve(bytes.len().max(FIRST));
+            self.tail.reserve_exact(bytes.len().max(FIRST));
         }
         self.tail.extend_from_slice(bytes);
         if self.tail.len() >= PIECE {
             self.close_tail();
         }
+    }
+
+    /// Where the next bytes will stand; for [`Rope::repeat`].
+    pub(super) fn place(&self) -> Place {
+        Place { pieces: self.pieces.len(), at: self.tail.len() }
+    }
+
+    /// Adds a copy of what was added between two places. False, and nothing is added, when that is not in
+    /// one piece any more.
+    pub(super) fn repeat(&mut self, of: Range<Place>) -> bool {
+        let here = self.pieces.len();
+        let whole = of.start.pieces == here && of.end.pieces == here && of.end.at <= self.tail.len();
+        if whole && of.start.at <= of.end.at {
+            self.tail.extend_from_within(of.start.at..of.end.at);
+            self.len += of.end.at - of.start.at;
+        }
+        whole
     }
 
     /// Adds bytes by reference, or a copy when they are few.
@@ -63,7 +88,7 @@ impl Rope {
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.pieces.push(self.tail.split().freeze());
+            self.pieces.push(std::mem::take(&mut self.tail).into());
         }
     }
 
@@ -85,7 +110,7 @@ impl Rope {
 
     /// The pieces in order; none is empty.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let tail = Some(self.tail.as_ref()).filter(|tail| !tail.is_empty());
+        let tail = Some(self.tail.as_slice()).filter(|tail| !tail.is_empty());
         self.pieces.iter().map(Bytes::as_ref).chain(tail)
     }
 
@@ -137,5 +162,19 @@ mod tests {
         assert_eq!(pieces[1].as_ptr(), large.as_ptr());
         assert_eq!(rope, Rope::from(&rope.to_bytes()[..]));
         assert_ne!(rope, Rope::new());
+    }
+
+    #[test]
+    fn what_stands_in_one_piece_is_repeated() {
+        let mut rope = Rope::from(&b"ab"[..]);
+        let start = rope.place();
+        rope.copy(b"cd");
+        let end = rope.place();
+        rope.copy(b"-");
+        assert!(rope.repeat(start..end));
+        assert_eq!((rope.len(), &rope.to_bytes()[..]), (7, &b"abcd-cd"[..]));
+        rope.share(Bytes::from(vec![b'x'; SHARE_MIN]));
+        assert!(!rope.repeat(start..end));
+        assert_eq!(rope.len(), 7 + SHARE_MIN);
     }
 }

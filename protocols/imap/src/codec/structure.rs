@@ -40,15 +40,18 @@ impl Encoder {
         self.nstring(envelope.date.as_deref());
         self.raw(" ");
         self.nstring(envelope.subject.as_deref());
-        let lists = [
-            &envelope.from,
-            envelope.sender_or_from(),
-            envelope.reply_to_or_from(),
-            &envelope.to,
-            &envelope.cc,
-            &envelope.bcc,
-        ];
-        for list in lists {
+        self.raw(" ");
+        let start = self.out.place();
+        self.addresses(&envelope.from);
+        let from = start..self.out.place();
+        for list in [envelope.sender_or_from(), envelope.reply_to_or_from()] {
+            self.raw(" ");
+            // Most messages have no other sender than their author.
+            if !(std::ptr::eq(list, envelope.from.as_slice()) && self.out.repeat(from.clone())) {
+                self.addresses(list);
+            }
+        }
+        for list in [&envelope.to, &envelope.cc, &envelope.bcc] {
             self.raw(" ");
             self.addresses(list);
         }
