@@ -54,13 +54,11 @@ fn works() -> Vec<(String, Work)> {
     let mut works = Vec::new();
     for (protocol, name) in [(Protocol::Lmtp, "lmtp"), (Protocol::Smtp, "smtp")] {
         for sessions in [1, 20, 100] {
-            works.push((
-                format!("{name} 4 KiB, {sessions} sessions"),
-                Work::Ingest(protocol, sessions, 4_096),
-            ));
+            let work = Work::Ingest(protocol, sessions, 4_096);
+            works.push((format!("{name} 4 KiB, {sessions} sessions"), work));
         }
-        works.push((format!("{name} 64 KiB, 20 sessions"), Work::Ingest(protocol, 20, 65_536)));
     }
+    // These read what the deliveries have brought: messages of 4 KiB.
     for (profile, name) in [
         (ImapProfile::Fetch, "fetch"),
         (ImapProfile::Headers, "headers"),
@@ -72,6 +70,10 @@ fn works() -> Vec<(String, Work)> {
         works.push((format!("imap {name}, 10 sessions"), Work::Imap(profile)));
     }
     works.push(("pop3 retr, 10 sessions".to_owned(), Work::Pop3));
+    for (protocol, name) in [(Protocol::Lmtp, "lmtp"), (Protocol::Smtp, "smtp")] {
+        works.push((format!("{name} 64 KiB, 20 sessions"), Work::Ingest(protocol, 20, 65_536)));
+    }
+    works.push(("imap fetch, with messages of 64 KiB".to_owned(), Work::Imap(ImapProfile::Fetch)));
     works.push(("idle imap session".to_owned(), Work::Idle));
     works
 }
