@@ -65,7 +65,7 @@ impl Imap {
             let exists = select(&mut connection).await?;
             ready.push((worker, connection, exists));
         }
-        let before = self.meter.read();
+        let before = self.meter.read_at_rest().await;
         let began = Instant::now();
         let mut tasks = JoinSet::new();
         for (worker, connection, exists) in ready {

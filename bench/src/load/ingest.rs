@@ -54,7 +54,7 @@ impl Ingest {
         for worker in 0..self.sessions.max(1) {
             sessions.push((worker, self.open().await?));
         }
-        let before = self.meter.read();
+        let before = self.meter.read_at_rest().await;
         let began = Instant::now();
         let mut tasks = JoinSet::new();
         let each = self.messages / self.sessions.max(1);

@@ -36,7 +36,7 @@ impl Pop3 {
             sessions.push(self.open(worker).await?);
         }
         let each = (self.messages / self.sessions.max(1)).max(1);
-        let before = self.meter.read();
+        let before = self.meter.read_at_rest().await;
         let began = Instant::now();
         let mut tasks = JoinSet::new();
         for (connection, count) in sessions {

@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio_rustls::TlsAcceptor;
 
 /// Bytes asked of the socket at a time while commands are read.
@@ -27,9 +27,6 @@ const READ_BULK_BYTES: usize = 64 * 1024;
 const BULK_FROM_BYTES: usize = 256 * 1024;
 /// Output past which it is sent even though the session could go on.
 const OUTPUT_HIGH_BYTES: usize = 256 * 1024;
-/// How long the peer may go on sending after we have closed. Closing for good with bytes unread would
-/// reset the connection, and a reset can take away the last answer before the peer has read it.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// What a connection moved, for metrics.
 #[derive(Default)]
@@ -293,7 +290,7 @@ impl<P: Protocol> Driver<P> {
             // A peer that has gone already is no error here.
             let _ = within(self.limits.handshake_timeout, stream.shutdown()).await;
             if linger {
-                let _ = within(LINGER, stream.discard()).await;
+                let _ = within(self.limits.linger, stream.discard()).await;
             }
         }
         Ok(())

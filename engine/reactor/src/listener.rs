@@ -155,7 +155,7 @@ async fn connection<P: Protocol>(serving: &Serving<P>, socket: Socket, remote: S
     let _ = socket.set_nodelay();
     let session = SessionId(SESSIONS.fetch_add(1, Ordering::Relaxed));
     let peer = Peer { session, remote, local, implicit_tls: serving.implicit_tls };
-    serving.meters.opened();
+    let _open = serving.meters.opened();
     let mut driver = Box::new(Driver::new(
         serving.protocol.as_ref(),
         peer,
@@ -170,6 +170,6 @@ async fn connection<P: Protocol>(serving: &Serving<P>, socket: Socket, remote: S
         Ok(()) => debug!("the session ended"),
         Err(error) => debug!(%error, "the session was cut off"),
     });
-    serving.meters.ended(driver.traffic.received_bytes, driver.traffic.sent_bytes);
+    serving.meters.moved(driver.traffic.received_bytes, driver.traffic.sent_bytes);
     drop(pass);
 }

@@ -18,6 +18,15 @@ pub(crate) struct Meters {
     answers: Vec<(Counter, Histogram)>,
 }
 
+/// An open session.
+pub(crate) struct Opened(Gauge);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
 impl Meters {
     pub(crate) fn new(name: &'static str, questions: &'static [&'static str]) -> Meters {
         let answer = |question: &&'static str| {
@@ -43,13 +52,14 @@ impl Meters {
         metrics::counter!("estafette_sessions_refused_total", &labels).increment(1);
     }
 
-    pub(crate) fn opened(&self) {
+    /// A session, counted as open until what is returned is dropped.
+    pub(crate) fn opened(&self) -> Opened {
         self.sessions.increment(1);
         self.open.increment(1.0);
+        Opened(self.open.clone())
     }
 
-    pub(crate) fn ended(&self, received_bytes: u64, sent_bytes: u64) {
-        self.open.decrement(1.0);
+    pub(crate) fn moved(&self, received_bytes: u64, sent_bytes: u64) {
         self.received_bytes.increment(received_bytes);
         self.sent_bytes.increment(sent_bytes);
     }

@@ -85,6 +85,9 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// For sessions to end once the server is stopping.
     pub drain_timeout: Duration,
+    /// How long the peer may go on sending after we have closed. Closing for good with bytes unread would
+    /// reset the connection, and a reset can take away the last answer before the peer has read it.
+    pub linger: Duration,
 }
 
 impl Default for Limits {
@@ -93,6 +96,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(20),
             write_timeout: Duration::from_secs(300),
             drain_timeout: Duration::from_secs(10),
+            linger: Duration::from_secs(2),
         }
     }
 }

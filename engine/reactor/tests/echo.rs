@@ -41,6 +41,7 @@ impl Machine for Echo {
                     out.push(Action::StartTls);
                 }
                 "idle" => self.watching = true,
+                "panic" => panic!("as it was told"),
                 "bye" => {
                     say(out, "bye");
                     out.push(Action::Close);
@@ -154,6 +155,24 @@ async fn exchange(address: std::net::SocketAddr, send: &[u8]) -> String {
     let mut text = String::new();
     client.read_to_string(&mut text).await.unwrap();
     text
+}
+
+#[tokio::test]
+async fn a_session_that_panics_ends_alone() {
+    let server = server(100).await;
+    let mut others = Vec::new();
+    for _ in 0..8 {
+        others.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    for _ in 0..8 {
+        assert_eq!(exchange(server.address, b"panic\n").await, "hello\n");
+    }
+    for mut other in others {
+        other.write_all(b"still here\nbye\n").await.unwrap();
+        let mut text = String::new();
+        other.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "hello\nstill here\nbye\n");
+    }
 }
 
 #[tokio::test]

@@ -108,11 +108,7 @@ pub(crate) fn start(
 ) -> Result<Bound, StartError> {
     let config = &engine.config;
     let seconds = Duration::from_secs;
-    let threads = match config.node.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        count => count,
-    };
-    let threads = Threads::start(threads, &tokio::runtime::Handle::current())?;
+    let threads = Threads::start(config.node.threads(), &tokio::runtime::Handle::current())?;
     let threads = Arc::new(threads);
     let mut opener = Opener {
         bound: Bound::default(),
@@ -124,6 +120,7 @@ pub(crate) fn start(
             handshake_timeout: seconds(config.sessions.handshake_timeout_seconds),
             write_timeout: seconds(config.sessions.write_timeout_seconds),
             drain_timeout: seconds(config.sessions.drain_timeout_seconds),
+            linger: seconds(config.sessions.linger_seconds),
         },
         certificates,
         stopping: stopping.clone(),
@@ -178,6 +175,7 @@ fn smtp_settings(config: &Config, hostname: &str, kind: Kind, tls: TlsMode) -> S
     settings.limits.body.header = config.smtp.header_max_bytes as _;
     settings.times.command = Duration::from_secs(config.smtp.command_timeout_seconds);
     settings.times.data = Duration::from_secs(config.smtp.data_timeout_seconds);
+    settings.times.data_rate_min = config.smtp.data_rate_min;
     settings
 }
 

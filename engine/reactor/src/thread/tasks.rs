@@ -1,13 +1,15 @@
 //! The tasks of one thread: a future for each session, and the order in which they are polled.
 //!
 //! Wakers may be used from any thread; the futures never leave theirs. A task that was woken several times
-//! is polled once. A waker of a task that has ended does nothing but poll who has its place now.
+//! is polled once. A waker of a task that has ended does nothing but poll who has its place now. A task that
+//! panics ends alone.
 
 use super::remote::Remote;
 use slab::Slab;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,10 +102,11 @@ impl Tasks {
             })
         };
         let Some((mut work, waker)) = taken else { return };
-        let over = work.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
-        if over {
+        let mut context = Context::from_waker(&waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context)));
+        if !matches!(polled, Ok(Poll::Pending)) {
             // Dropped before its place is free: what it holds may use the thread.
-            drop(work);
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
             self.slots.borrow_mut().try_remove(key);
         } else if let Some(slot) = self.slots.borrow_mut().get_mut(key) {
             slot.work = Some(work);

@@ -49,11 +49,10 @@ impl ServeArguments {
             demo_accounts: self.demo.then_some(self.demo_accounts),
             ready_file: self.ready_file.clone(),
         };
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        if config.node.threads > 0 {
-            runtime.worker_threads(config.node.threads);
-        }
-        let runtime = runtime
+        // Sessions have threads of their own; what runs here (Raft, the queue, HTTP) wakes itself all the
+        // time, and is cheaper on few threads.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.node.threads().div_ceil(2))
             .enable_all()
             .build()
             .map_err(|source| CliError::File { path: data.to_owned(), source })?;

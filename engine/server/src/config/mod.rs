@@ -63,6 +63,16 @@ impl Default for NodeConfig {
     }
 }
 
+impl NodeConfig {
+    /// How many threads serve sessions: as set, or one for each processor.
+    pub(crate) fn threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        }
+    }
+}
+
 /// Certificates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -106,6 +116,8 @@ pub(crate) struct SessionsConfig {
     pub(crate) write_timeout_seconds: u64,
     /// For sessions to end when the server stops.
     pub(crate) drain_timeout_seconds: u64,
+    /// For a client to stop sending after its session has ended.
+    pub(crate) linger_seconds: u64,
 }
 
 impl Default for SessionsConfig {
@@ -116,6 +128,7 @@ impl Default for SessionsConfig {
             handshake_timeout_seconds: 20,
             write_timeout_seconds: 300,
             drain_timeout_seconds: 10,
+            linger_seconds: 2,
         }
     }
 }
@@ -173,6 +186,8 @@ pub(crate) struct SmtpConfig {
     pub(crate) command_timeout_seconds: u64,
     /// For a client to send the next part of a message.
     pub(crate) data_timeout_seconds: u64,
+    /// Bytes a second with which a message has to come on the whole; the time-out comes on top.
+    pub(crate) data_rate_min: u32,
     /// Hops (Received fields) after which a message is taken to loop.
     pub(crate) hops_max: usize,
     /// `user+detail@` reaches `user@`; the character between, empty for none.
@@ -188,6 +203,7 @@ impl Default for SmtpConfig {
             header_max_bytes: 1024 * 1024,
             command_timeout_seconds: 300,
             data_timeout_seconds: 300,
+            data_rate_min: 512,
             hops_max: 50,
             detail_separator: "+".to_owned(),
         }
