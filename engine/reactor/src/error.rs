@@ -11,6 +11,9 @@ pub enum Error {
     /// The peer's: it took longer than the limit.
     #[error("{0} took too long")]
     TooSlow(&'static str),
+    /// Fatal at start: bytes cannot be moved in the way that the settings ask for.
+    #[error("{0}")]
+    Io(String),
     /// Fatal at start: an address cannot be bound.
     #[error("cannot listen on {address}: {source}")]
     Bind {

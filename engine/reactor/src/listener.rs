@@ -52,6 +52,8 @@ pub fn bind(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, Error
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         if shared {
+            // Handed down to its connections: what is sent leaves at once.
+            socket.set_tcp_nodelay(true)?;
             socket.listen(BACKLOG)?;
         }
         std::io::Result::Ok(TcpListener::from(socket))
@@ -109,7 +111,8 @@ pub async fn serve<P: Protocol>(
 }
 
 async fn accept<P: Protocol>(serving: Arc<Serving<P>>, socket: TcpListener, alive: mpsc::Sender<()>) {
-    let mut listening = match Listening::new(socket) {
+    let listening = socket.local_addr().and_then(|local| Ok((Listening::new(socket)?, local)));
+    let (mut listening, local) = match listening {
         Ok(listening) => listening,
         Err(error) => {
             tracing::error!(listener = serving.protocol.name(), %error, "a thread cannot listen");
@@ -119,16 +122,13 @@ async fn accept<P: Protocol>(serving: Arc<Serving<P>>, socket: TcpListener, aliv
     let core = Core::current();
     while let Some(accepted) = listening.accept().await {
         match accepted {
-            Ok((fd, remote)) => match Socket::new(fd) {
-                Ok(socket) => {
-                    let (serving, alive) = (Arc::clone(&serving), alive.clone());
-                    core.spawn(async move {
-                        connection(&serving, socket, remote).await;
-                        drop(alive);
-                    });
-                }
-                Err(error) => debug!(%error, "the connection went at once"),
-            },
+            Ok((socket, remote)) => {
+                let (serving, alive) = (Arc::clone(&serving), alive.clone());
+                core.spawn(async move {
+                    connection(&serving, socket, remote, local).await;
+                    drop(alive);
+                });
+            }
             Err(error) => {
                 warn!(listener = serving.protocol.name(), %error, "a connection could not be accepted");
                 let _ = within(ACCEPT_PAUSE, std::future::pending::<()>()).await;
@@ -137,7 +137,12 @@ async fn accept<P: Protocol>(serving: Arc<Serving<P>>, socket: TcpListener, aliv
     }
 }
 
-async fn connection<P: Protocol>(serving: &Serving<P>, socket: Socket, remote: SocketAddr) {
+async fn connection<P: Protocol>(
+    serving: &Serving<P>,
+    socket: Socket,
+    remote: SocketAddr,
+    local: SocketAddr,
+) {
     let name = serving.protocol.name();
     let pass = match serving.gate.enter(remote.ip()) {
         Ok(pass) => pass,
@@ -151,8 +156,6 @@ async fn connection<P: Protocol>(serving: &Serving<P>, socket: Socket, remote: S
             return;
         }
     };
-    let Ok(local) = socket.local_address() else { return };
-    let _ = socket.set_nodelay();
     let session = SessionId(SESSIONS.fetch_add(1, Ordering::Relaxed));
     let peer = Peer { session, remote, local, implicit_tls: serving.implicit_tls };
     let _open = serving.meters.opened();

@@ -23,7 +23,7 @@ pub struct Peer {
     pub session: SessionId,
     /// The client.
     pub remote: SocketAddr,
-    /// Our end.
+    /// The listener's address; an unspecified one when it listens on all of them.
     pub local: SocketAddr,
     /// The connection began with TLS.
     pub implicit_tls: bool,

@@ -53,7 +53,7 @@ impl Stream {
     /// Ends our direction, with a close_notify under TLS.
     pub(crate) async fn shutdown(&mut self) -> io::Result<()> {
         match self {
-            Stream::Plain(socket) => socket.end(),
+            Stream::Plain(socket) => socket.end().await,
             Stream::Tls(tls) => tls.shutdown().await,
         }
     }

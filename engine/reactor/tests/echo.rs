@@ -4,7 +4,8 @@
 use bytes::{Bytes, BytesMut};
 use estafette_machine::{Action, Actions, Machine, Now, Tls};
 use estafette_reactor::{
-    Gate, GateLimits, Limits, Listener, Peer, Protocol, Refusal, Service, Threads, bind, serve, tls,
+    Gate, GateLimits, Io, Limits, Listener, Peer, Protocol, Refusal, Service, Threads, Wanted, bind, serve,
+    tls,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,7 @@ impl Machine for Echo {
                     out.push(Action::StartTls);
                 }
                 "idle" => self.watching = true,
+                "much" => (0..64).for_each(|piece| out.push(Action::Send(Bytes::from(vec![piece; 100_000])))),
                 "panic" => panic!("as it was told"),
                 "bye" => {
                     say(out, "bye");
@@ -129,12 +131,12 @@ struct Server {
     _folder: tempfile::TempDir,
 }
 
-async fn server(sessions: usize) -> Server {
+async fn server(io: Io, sessions: usize) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let (files, _) =
         tls::self_signed(folder.path(), &["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let certificates = tls::Certificates::load(vec![files]).unwrap();
-    let threads = Arc::new(Threads::start(2, &tokio::runtime::Handle::current()).unwrap());
+    let threads = Arc::new(Threads::start(2, io, 1000, &tokio::runtime::Handle::current()).unwrap());
     let sockets = bind("127.0.0.1:0".parse().unwrap(), threads.count()).unwrap();
     let address = sockets[0].local_addr().unwrap();
     let listener = Listener {
@@ -157,9 +159,8 @@ async fn exchange(address: std::net::SocketAddr, send: &[u8]) -> String {
     text
 }
 
-#[tokio::test]
-async fn a_session_that_panics_ends_alone() {
-    let server = server(100).await;
+async fn a_session_that_panics_ends_alone(io: Io) {
+    let server = server(io, 100).await;
     let mut others = Vec::new();
     for _ in 0..8 {
         others.push(TcpStream::connect(server.address).await.unwrap());
@@ -175,24 +176,21 @@ async fn a_session_that_panics_ends_alone() {
     }
 }
 
-#[tokio::test]
-async fn lines_questions_and_closing_keep_their_order() {
-    let server = server(10).await;
+async fn lines_questions_and_closing_keep_their_order(io: Io) {
+    let server = server(io, 10).await;
     let got = exchange(server.address, b"a\nask 1\nb\nask 2\nc\nbye\nnever\n").await;
     assert_eq!(got, "hello\na\nanswer to 1\nb\nanswer to 2\nc\nbye\n");
 }
 
-#[tokio::test]
-async fn a_silent_client_is_timed_out_and_a_long_line_is_cut() {
-    let server = server(10).await;
+async fn a_silent_client_is_timed_out_and_a_long_line_is_cut(io: Io) {
+    let server = server(io, 10).await;
     assert_eq!(exchange(server.address, b"").await, "hello\nlate\n");
     assert_eq!(exchange(server.address, &[b'x'; 5000]).await, "hello\ntoo long\n");
 }
 
 /// Closing with bytes unread resets the connection, and the last answer could be lost.
-#[tokio::test]
-async fn who_sends_on_after_the_end_still_reads_the_last_answer() {
-    let server = server(10).await;
+async fn who_sends_on_after_the_end_still_reads_the_last_answer(io: Io) {
+    let server = server(io, 10).await;
     let mut client = TcpStream::connect(server.address).await.unwrap();
     client.write_all(b"bye\n").await.unwrap();
     for _ in 0..50 {
@@ -204,15 +202,13 @@ async fn who_sends_on_after_the_end_still_reads_the_last_answer() {
     assert_eq!(text, "hello\nbye\n");
 }
 
-#[tokio::test]
-async fn a_watching_session_is_notified() {
-    let server = server(10).await;
+async fn a_watching_session_is_notified(io: Io) {
+    let server = server(io, 10).await;
     assert_eq!(exchange(server.address, b"idle\n").await, "hello\nnews\nlate\n");
 }
 
-#[tokio::test]
-async fn a_half_closed_client_gets_its_answers() {
-    let server = server(10).await;
+async fn a_half_closed_client_gets_its_answers(io: Io) {
+    let server = server(io, 10).await;
     let mut client = TcpStream::connect(server.address).await.unwrap();
     client.write_all(b"ask 1\n").await.unwrap();
     client.shutdown().await.unwrap();
@@ -221,9 +217,8 @@ async fn a_half_closed_client_gets_its_answers() {
     assert_eq!(text, "hello\nanswer to 1\ngone\n");
 }
 
-#[tokio::test]
-async fn what_was_sent_before_tls_is_forgotten() {
-    let server = server(10).await;
+async fn what_was_sent_before_tls_is_forgotten(io: Io) {
+    let server = server(io, 10).await;
     let tcp = TcpStream::connect(server.address).await.unwrap();
     let mut reader = BufReader::new(tcp);
     let mut line = String::new();
@@ -245,9 +240,8 @@ async fn what_was_sent_before_tls_is_forgotten() {
     assert_eq!(text, "TLSv1.3\ninside\nbye\n");
 }
 
-#[tokio::test]
-async fn the_gate_refuses_and_shutdown_is_told() {
-    let server = server(1).await;
+async fn the_gate_refuses_and_shutdown_is_told(io: Io) {
+    let server = server(io, 1).await;
     let mut first = TcpStream::connect(server.address).await.unwrap();
     let mut hello = [0; 6];
     first.read_exact(&mut hello).await.unwrap();
@@ -258,3 +252,80 @@ async fn the_gate_refuses_and_shutdown_is_told() {
     assert_eq!(text, "stopping\n");
     server.task.await.unwrap();
 }
+
+/// Partly sent answers go on where they stopped, in order, large ones and many small ones.
+async fn a_client_that_reads_late_gets_everything(io: Io) {
+    let server = server(io, 10).await;
+    let mut client = TcpStream::connect(server.address).await.unwrap();
+    client.write_all(b"much\nand more\nmuch\nbye\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).await.unwrap();
+    let mut want = b"hello\n".to_vec();
+    let much: Vec<u8> = (0..64).flat_map(|piece| vec![piece; 100_000]).collect();
+    want.extend_from_slice(&much);
+    want.extend_from_slice(b"and more\n");
+    want.extend_from_slice(&much);
+    want.extend_from_slice(b"bye\n");
+    assert!(got == want, "{} of {} bytes", got.len(), want.len());
+}
+
+async fn many_answers_that_nobody_reads_wait_for_the_client(io: Io) {
+    let server = server(io, 10).await;
+    let client = TcpStream::connect(server.address).await.unwrap();
+    let line = [b'x'; 99];
+    let (mut reader, mut writer) = client.into_split();
+    let sending = tokio::spawn(async move {
+        for _ in 0..20_000 {
+            writer.write_all(&line).await.unwrap();
+            writer.write_all(b"\n").await.unwrap();
+        }
+        writer.write_all(b"bye\n").await.unwrap();
+        writer
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut got = Vec::new();
+    reader.read_to_end(&mut got).await.unwrap();
+    drop(sending.await.unwrap());
+    assert_eq!(got.len(), "hello\nbye\n".len() + 100 * 20_000);
+    assert!(got.ends_with(b"x\nbye\n"));
+}
+
+/// Each of them runs on both drivers; io_uring is skipped where the kernel forbids it.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod uring {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    match Wanted::Only(Io::Uring).choose() {
+                        Ok(choice) => super::$test(choice.io).await,
+                        Err(error) => eprintln!("skipped: {error}"),
+                    }
+                }
+            )*
+            use super::{Io, Wanted};
+        }
+        mod epoll {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(super::Io::Epoll).await;
+                }
+            )*
+        }
+    };
+}
+
+on_both!(
+    a_client_that_reads_late_gets_everything,
+    many_answers_that_nobody_reads_wait_for_the_client,
+    a_session_that_panics_ends_alone,
+    lines_questions_and_closing_keep_their_order,
+    a_silent_client_is_timed_out_and_a_long_line_is_cut,
+    who_sends_on_after_the_end_still_reads_the_last_answer,
+    a_watching_session_is_notified,
+    a_half_closed_client_gets_its_answers,
+    what_was_sent_before_tls_is_forgotten,
+    the_gate_refuses_and_shutdown_is_told,
+);

@@ -3,12 +3,18 @@
 //! Invariant: sessions never take what the store needs. A store that cannot open its next file takes
 //! no more mail until a restart, so whoever opens many connections must not bring it there.
 
+use estafette_reactor::Io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// By how much the places of the threads exceed the sessions: the kernel divides connections by chance.
+const SLACK: usize = 64;
 
 /// Files of the store that are open at most, when there is room for them.
 const STORE_FILES_MAX: u64 = 1024;
 /// Files of the store beside those that it counts, the API, the relay, logs, the runtime.
 const OTHERS: u64 = 768;
+/// Direct descriptors that the kernel gives one ring at most; fewer if fewer files may be open.
+const DIRECT_MAX: u64 = 1 << 20;
 /// What is assumed when there is no limit.
 const UNLIMITED: u64 = 1 << 20;
 
@@ -19,6 +25,17 @@ pub(crate) struct Descriptors {
     pub(crate) sessions: usize,
     /// For tables of the store.
     pub(crate) store_files: i32,
+    /// Direct descriptors of one ring, which are counted apart from files.
+    direct: usize,
+}
+
+/// How many sessions there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// On all threads together.
+    pub(crate) sessions: usize,
+    /// Connections of one thread, where it has to be said beforehand.
+    pub(crate) connections: u32,
 }
 
 impl Descriptors {
@@ -30,6 +47,20 @@ impl Descriptors {
         Descriptors::divide(current.unwrap_or(UNLIMITED))
     }
 
+    /// How many of the sessions that are wanted have places on so many threads.
+    pub(crate) fn places(self, io: Io, threads: usize, wanted: usize) -> Places {
+        let (sessions, connections) = match io {
+            Io::Epoll => (wanted.min(self.sessions), 0),
+            Io::Uring => {
+                let share = wanted.div_ceil(threads);
+                let each = self.direct.min(share.saturating_add(share / 4).saturating_add(SLACK));
+                // A tenth is kept for chance: a full thread lets connections wait.
+                (wanted.min((each - each / 10).saturating_mul(threads)), each)
+            }
+        };
+        Places { sessions, connections: u32::try_from(connections).unwrap_or(u32::MAX) }
+    }
+
     /// Half of what there is stays with the store where it is little.
     fn divide(limit: u64) -> Descriptors {
         let kept = (STORE_FILES_MAX + OTHERS).min(limit / 2);
@@ -37,6 +68,7 @@ impl Descriptors {
         Descriptors {
             sessions: usize::try_from(limit - kept).unwrap_or(usize::MAX),
             store_files: i32::try_from(store_files).unwrap_or(i32::MAX),
+            direct: usize::try_from(limit.min(DIRECT_MAX)).unwrap_or(usize::MAX),
         }
     }
 }
@@ -48,7 +80,7 @@ mod tests {
     #[test]
     fn the_store_keeps_its_share() {
         let divided = |limit| {
-            let Descriptors { sessions, store_files } = Descriptors::divide(limit);
+            let Descriptors { sessions, store_files, .. } = Descriptors::divide(limit);
             (sessions, store_files)
         };
         assert_eq!(divided(524_288), (522_496, 1024));
@@ -56,5 +88,17 @@ mod tests {
         assert_eq!(divided(1024), (512, 128));
         assert_eq!(divided(256), (128, 32));
         assert_eq!(divided(0), (0, 0));
+    }
+
+    #[test]
+    fn direct_descriptors_get_round_the_limit_of_files() {
+        let places = |io, limit, threads, wanted| {
+            let Places { sessions, connections } = Descriptors::divide(limit).places(io, threads, wanted);
+            (sessions, connections)
+        };
+        assert_eq!(places(Io::Epoll, 20_000, 2, 100_000), (18_208, 0));
+        assert_eq!(places(Io::Uring, 20_000, 2, 100_000), (36_000, 20_000));
+        assert_eq!(places(Io::Uring, 20_000, 3, 50_000), (50_000, 20_000));
+        assert_eq!(places(Io::Uring, 1 << 20, 2, 1_000), (1_000, 689));
     }
 }

@@ -102,13 +102,13 @@ pub(crate) fn start(
     engine: &Arc<Engine>,
     acceptor: &Acceptor,
     certificates: &Arc<Certificates>,
+    threads: Threads,
     data: &Path,
     stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<Bound, StartError> {
     let config = &engine.config;
     let seconds = Duration::from_secs;
-    let threads = Threads::start(config.node.threads(), &tokio::runtime::Handle::current())?;
     let threads = Arc::new(threads);
     let mut opener = Opener {
         bound: Bound::default(),

@@ -18,7 +18,7 @@ use estafette_delivery::{Acceptor, ShardMachine, Shards};
 use estafette_directory::DirectoryMachine;
 use estafette_mailbox::{Structures, UidMaps, Watchers};
 use estafette_raft::{GroupId, Node as RaftNode, NodeId};
-use estafette_reactor::tls;
+use estafette_reactor::{Threads, tls};
 use estafette_storage::Store;
 use estafette_types::ShardId;
 use std::path::{Path, PathBuf};
@@ -114,12 +114,15 @@ impl Node {
     pub(crate) async fn start(config: Config, options: &StartOptions) -> Result<(Node, Ready), StartError> {
         let mut config = config;
         let descriptors = Descriptors::of_system();
-        if config.sessions.max > descriptors.sessions {
+        let choice = config.node.io.wanted().choose()?;
+        tracing::info!(io = choice.io.name(), reason = choice.reason, "how sessions move their bytes");
+        let places = descriptors.places(choice.io, config.node.threads(), config.sessions.max);
+        if config.sessions.max > places.sessions {
             tracing::warn!(
-                sessions = descriptors.sessions,
+                sessions = places.sessions,
                 "sessions.max is lowered to what the limit of open files leaves"
             );
-            config.sessions.max = descriptors.sessions;
+            config.sessions.max = places.sessions;
         }
         let config = Arc::new(config);
         let data = &options.data;
@@ -148,9 +151,17 @@ impl Node {
             QueueHandle::new(engine.shards.clone()),
         );
         let mut tasks = tokio::task::JoinSet::new();
-        let bound = listeners::start(&engine, &acceptor, &certificates, data, &stopping, &mut tasks)?;
+        let threads = Threads::start(
+            engine.config.node.threads(),
+            choice.io,
+            places.connections,
+            &tokio::runtime::Handle::current(),
+        )?;
+        let bound =
+            listeners::start(&engine, &acceptor, &certificates, threads, data, &stopping, &mut tasks)?;
         background::start(&engine, &acceptor, certificates, &stopping, &mut tasks)?;
-        let ready = Ready::new(&bound, made.as_ref(), demo.as_ref().map(Demo::described), authority);
+        let ready =
+            Ready::new(choice.io, &bound, made.as_ref(), demo.as_ref().map(Demo::described), authority);
         Ok((Node { engine, raft, bound, stop, tasks }, ready))
     }
 

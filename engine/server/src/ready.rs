@@ -2,6 +2,7 @@
 
 use crate::bootstrap::{Demo, FirstOperator};
 use crate::listeners::Bound;
+use estafette_reactor::Io;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn new(
+        io: Io,
         bound: &Bound,
         made: Option<&FirstOperator>,
         demo: Option<Demo>,
@@ -39,7 +41,7 @@ impl Ready {
             admin,
             demo: demo.map(|demo| json!({ "domain": demo.domain, "accounts": demo.accounts })),
             ca,
-            io: "epoll",
+            io: io.name(),
             pid: std::process::id(),
         }
     }
@@ -62,6 +64,7 @@ impl Ready {
         for (name, address) in &self.listeners {
             writeln!(out, "  {name:<12} {address}")?;
         }
+        writeln!(out, "  {:<12} {}", "(moved by)", self.io)?;
         if let Some(ca) = &self.ca {
             writeln!(out, "Certificates are self-made; clients may trust {}", ca.display())?;
         }

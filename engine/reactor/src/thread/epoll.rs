@@ -1,7 +1,8 @@
 //! Sockets by epoll, for places where io_uring is not to be had.
 //!
 //! Each socket is registered once, for edges; whether it can be read or written is remembered here. An idle
-//! socket has no buffer: commands are read through one that all sockets of the thread share.
+//! socket has no buffer: all sockets of the thread read through one that they share, which leaves with its bytes
+//! when it is at least half full.
 
 use bytes::{Buf, Bytes, BytesMut};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -11,7 +12,7 @@ use slab::Slab;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,14 +22,14 @@ const EVENTS_MAX: usize = 256;
 const READ_BYTES: usize = 64 * 1024;
 /// How many pieces go to the kernel in one call.
 const SLICES_MAX: usize = 64;
-/// The thread's bell, which is no socket.
+/// The thread's bell, which is no socket: all it does is to end the sleep.
 const BELL: u64 = u64::MAX;
 
 pub(super) struct Epoll {
     epoll: OwnedFd,
     sockets: Slab<Socket>,
     events: Vec<Event>,
-    scratch: Box<[u8]>,
+    scratch: BytesMut,
 }
 
 struct Socket {
@@ -45,10 +46,11 @@ impl Epoll {
     pub(super) fn new(bell: BorrowedFd<'_>) -> io::Result<Epoll> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, bell, EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
-        let scratch = vec![0; READ_BYTES].into_boxed_slice();
+        let scratch = BytesMut::with_capacity(READ_BYTES);
         Ok(Epoll { epoll, sockets: Slab::new(), events: Vec::with_capacity(EVENTS_MAX), scratch })
     }
 
+    /// Takes over a socket that does not block: a connection or one that listens.
     pub(super) fn add(&mut self, fd: OwnedFd) -> io::Result<usize> {
         let place = self.sockets.vacant_entry();
         let key = place.key();
@@ -64,21 +66,24 @@ impl Epoll {
         self.sockets.try_remove(key);
     }
 
-    pub(super) fn fd(&self, key: usize) -> Option<BorrowedFd<'_>> {
-        self.sockets.get(key).map(|socket| socket.fd.as_fd())
+    /// Ends our direction of a socket.
+    pub(super) fn end(&self, key: usize) -> io::Result<()> {
+        let socket = self.sockets.get(key).ok_or_else(gone)?;
+        Ok(rustix::net::shutdown(&socket.fd, rustix::net::Shutdown::Write)?)
     }
 
+    /// The next connection, as a socket of this driver.
     pub(super) fn poll_accept(
         &mut self,
         key: usize,
         context: &Context<'_>,
-    ) -> Poll<io::Result<(OwnedFd, SocketAddr)>> {
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
         let socket = self.sockets.get_mut(key).ok_or_else(gone)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         match rustix::net::acceptfrom_with(&socket.fd, flags) {
             Ok((fd, peer)) => {
-                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                Poll::Ready(peer.map(|peer| (fd, peer)).ok_or_else(gone))
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).ok_or_else(gone);
+                Poll::Ready(peer.and_then(|peer| Ok((self.add(fd)?, peer))))
             }
             Err(Errno::AGAIN) => {
                 remember(&mut socket.reader, context);
@@ -97,17 +102,26 @@ impl Epoll {
         want: usize,
     ) -> Poll<io::Result<usize>> {
         let socket = self.sockets.get_mut(key).ok_or_else(gone)?;
-        let room = want.min(self.scratch.len());
-        let Some(buffer) = self.scratch.get_mut(..room).filter(|_| socket.readable) else {
+        if !socket.readable {
             remember(&mut socket.reader, context);
             return Poll::Pending;
-        };
+        }
         loop {
-            match rustix::net::recv(&socket.fd, &mut *buffer, RecvFlags::DONTWAIT) {
-                Ok((count, _)) => {
-                    input.extend_from_slice(buffer.get(..count).unwrap_or_default());
+            self.scratch.clear();
+            let spare = self.scratch.spare_capacity_mut();
+            let room = want.min(spare.len());
+            let buffer = spare.get_mut(..room).unwrap_or_default();
+            match rustix::net::recv(&socket.fd, buffer, RecvFlags::DONTWAIT) {
+                Ok((_, count)) => {
+                    // SAFETY: the kernel has written so many bytes, which are no more than there is room for.
+                    unsafe { self.scratch.set_len(count.min(room)) };
+                    if input.is_empty() && count * 2 >= READ_BYTES {
+                        *input = std::mem::replace(&mut self.scratch, BytesMut::with_capacity(READ_BYTES));
+                    } else {
+                        input.extend_from_slice(&self.scratch);
+                    }
                     // Less than there was room for: it was all, and the next bytes make a new edge.
-                    socket.readable = count == buffer.len() || socket.ended || count == 0;
+                    socket.readable = count == room || socket.ended || count == 0;
                     return Poll::Ready(Ok(count));
                 }
                 Err(Errno::INTR) => {}
@@ -147,8 +161,8 @@ impl Epoll {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits for events, no longer than this; true when the bell rang.
-    pub(super) fn wait(&mut self, longest: Option<Duration>) -> io::Result<bool> {
+    /// Waits for events, no longer than this. The bell rings anew with every call, so it is never read.
+    pub(super) fn wait(&mut self, longest: Option<Duration>) -> io::Result<()> {
         let longest = longest.map(|longest| rustix::event::Timespec {
             tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: longest.subsec_nanos().into(),
@@ -158,13 +172,8 @@ impl Epoll {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let mut rang = false;
         for event in &self.events {
             let key = event.data.u64();
-            if key == BELL {
-                rang = true;
-                continue;
-            }
             let Some(socket) = usize::try_from(key).ok().and_then(|key| self.sockets.get_mut(key)) else {
                 continue;
             };
@@ -181,11 +190,11 @@ impl Epoll {
                 socket.writer.take().into_iter().for_each(Waker::wake);
             }
         }
-        Ok(rang)
+        Ok(())
     }
 }
 
-fn remember(place: &mut Option<Waker>, context: &Context<'_>) {
+pub(super) fn remember(place: &mut Option<Waker>, context: &Context<'_>) {
     if !place.as_ref().is_some_and(|old| old.will_wake(context.waker())) {
         *place = Some(context.waker().clone());
     }

@@ -7,21 +7,27 @@
 //!
 //! Must not: block, or hold a borrow of its parts while a task is polled.
 
+#[allow(unsafe_code)]
 mod epoll;
 mod remote;
 mod socket;
+mod sockets;
 mod tasks;
 mod timers;
+#[allow(unsafe_code)]
+mod uring;
 
 pub(crate) use socket::{Listening, Socket};
 pub(crate) use tasks::poll_once;
 
 use crate::Error;
-use epoll::Epoll;
+use crate::io::Io;
 use parking_lot::Mutex;
 use remote::Remote;
+use sockets::Sockets;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -38,7 +44,7 @@ thread_local! {
 pub(crate) struct Core {
     tasks: Tasks,
     timers: RefCell<Timers>,
-    sockets: RefCell<Epoll>,
+    sockets: RefCell<Sockets>,
     remote: Arc<Remote>,
     stopping: Cell<bool>,
 }
@@ -55,6 +61,11 @@ fn wake_here(remote: &Arc<Remote>, key: usize) -> bool {
     CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(wake)).unwrap_or(false)
 }
 
+/// Tries whether a thread could work by io_uring here.
+pub(crate) fn probe() -> std::io::Result<()> {
+    Sockets::open(Io::Uring, Remote::new()?.bell(), 1).map(drop)
+}
+
 /// The threads.
 pub struct Threads {
     remotes: Vec<Arc<Remote>>,
@@ -62,11 +73,17 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Starts so many threads; what is polled on them may spawn on the runtime.
+    /// Starts so many threads that move bytes in this way, with places for so many connections each (of
+    /// io_uring; epoll takes what the limit of open files leaves). What is polled on them may spawn on the runtime.
     ///
     /// # Errors
-    /// When the kernel gives no thread or no epoll.
-    pub fn start(count: usize, runtime: &tokio::runtime::Handle) -> Result<Threads, Error> {
+    /// When the kernel gives no thread, no ring or no epoll.
+    pub fn start(
+        count: usize,
+        io: Io,
+        connections: u32,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Threads, Error> {
         let mut threads = Threads { remotes: Vec::new(), handles: Mutex::default() };
         for number in 0..count.max(1) {
             let remote = Arc::new(Remote::new()?);
@@ -74,10 +91,16 @@ impl Threads {
             let (opened, outcome) = std::sync::mpsc::sync_channel(1);
             let run = move || {
                 let _context = runtime.enter();
-                match Epoll::new(own.bell()) {
+                match Sockets::open(io, own.bell(), connections) {
                     Ok(sockets) => {
                         let _ = opened.send(Ok(()));
-                        Core::new(Arc::clone(&own), sockets).run();
+                        let core = Core::new(Arc::clone(&own), sockets);
+                        let ended = catch_unwind(AssertUnwindSafe(|| core.run()));
+                        if !matches!(ended, Ok(Ok(()))) {
+                            // What its sessions wait for never comes, and the kernel may hold its memory.
+                            tracing::error!(?ended, "a thread of sessions failed; the program cannot go on");
+                            std::process::abort();
+                        }
                     }
                     Err(error) => _ = opened.send(Err(error)),
                 }
@@ -132,7 +155,7 @@ impl Drop for Threads {
 }
 
 impl Core {
-    fn new(remote: Arc<Remote>, sockets: Epoll) -> Rc<Core> {
+    fn new(remote: Arc<Remote>, sockets: Sockets) -> Rc<Core> {
         let core = Rc::new(Core {
             tasks: Tasks::new(Arc::clone(&remote)),
             timers: RefCell::default(),
@@ -161,7 +184,7 @@ impl Core {
         self.stopping.get()
     }
 
-    fn run(&self) {
+    fn run(&self) -> std::io::Result<()> {
         loop {
             let words = self.remote.take();
             if words.stop {
@@ -171,23 +194,13 @@ impl Core {
             words.woken.into_iter().for_each(|key| self.tasks.push(key));
             self.tasks.run();
             let longest = self.longest_sleep();
-            match self.sockets.borrow_mut().wait(longest) {
-                Ok(rang) => {
-                    self.remote.awake();
-                    if rang {
-                        self.remote.silence();
-                    }
-                }
-                // Nothing of the thread works any more.
-                Err(error) => {
-                    tracing::error!(%error, "a thread of sessions ends");
-                    break;
-                }
-            }
+            self.sockets.borrow_mut().wait(longest)?;
+            self.remote.awake();
             self.timers.borrow_mut().expire(Instant::now());
         }
         self.tasks.clear();
         CURRENT.with(|current| *current.borrow_mut() = None);
+        Ok(())
     }
 
     /// How long the sockets may be waited for.

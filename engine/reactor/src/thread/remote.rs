@@ -28,7 +28,7 @@ pub(crate) struct Remote {
 
 impl Remote {
     pub(super) fn new() -> std::io::Result<Remote> {
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC)?;
         Ok(Remote { words: Mutex::default(), sleeping: AtomicBool::new(false), bell })
     }
 
@@ -53,7 +53,7 @@ impl Remote {
     fn ring(&self) {
         fence(Ordering::SeqCst);
         if self.sleeping.swap(false, Ordering::SeqCst) {
-            // It only fails when the counter is full, and then the bell rings already.
+            // Never read, so it counts all calls; that it is full after 2^64 of them is no concern.
             let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
         }
     }
@@ -81,14 +81,8 @@ impl Remote {
         self.sleeping.store(false, Ordering::SeqCst);
     }
 
-    /// What becomes readable when the thread is called.
+    /// What becomes readable, or does so again, whenever the thread is called.
     pub(super) fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
-    }
-
-    /// Makes the bell ready to ring again.
-    pub(super) fn silence(&self) {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.bell, &mut count);
     }
 }

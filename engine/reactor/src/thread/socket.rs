@@ -1,13 +1,11 @@
 //! A connection and a listening socket, as the tasks of a thread see them.
 
 use super::Core;
-use super::epoll::gone;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -27,26 +25,6 @@ pub(crate) struct Socket {
 const WRITTEN_MAX: usize = 64 * 1024;
 
 impl Socket {
-    /// Takes over a connection; it must not block.
-    pub(crate) fn new(fd: OwnedFd) -> io::Result<Socket> {
-        let core = Core::current();
-        let key = core.sockets.borrow_mut().add(fd)?;
-        Ok(Socket { core, key, read: BytesMut::new(), written: VecDeque::new() })
-    }
-
-    /// Our end.
-    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
-        let sockets = self.core.sockets.borrow();
-        let address = rustix::net::getsockname(sockets.fd(self.key).ok_or_else(gone)?)?;
-        SocketAddr::try_from(address).map_err(|_| gone())
-    }
-
-    /// What is sent leaves at once.
-    pub(crate) fn set_nodelay(&self) -> io::Result<()> {
-        let sockets = self.core.sockets.borrow();
-        Ok(rustix::net::sockopt::set_tcp_nodelay(sockets.fd(self.key).ok_or_else(gone)?, true)?)
-    }
-
     /// Waits for bytes and appends up to about `want` of them; 0 at the end.
     pub(crate) async fn recv(&mut self, input: &mut BytesMut, want: usize) -> io::Result<usize> {
         poll_fn(|context| self.core.sockets.borrow_mut().poll_recv(self.key, context, input, want)).await
@@ -57,11 +35,13 @@ impl Socket {
         poll_fn(|context| self.core.sockets.borrow_mut().poll_send(self.key, context, output)).await
     }
 
-    /// Ends our direction.
-    pub(crate) fn end(&self) -> io::Result<()> {
-        let sockets = self.core.sockets.borrow();
-        let fd = sockets.fd(self.key).ok_or_else(gone)?;
-        Ok(rustix::net::shutdown(fd, rustix::net::Shutdown::Write)?)
+    /// Ends our direction, once all has left that was sent.
+    pub(crate) async fn end(&self) -> io::Result<()> {
+        poll_fn(|context| self.poll_end(context)).await
+    }
+
+    fn poll_end(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
+        self.core.sockets.borrow_mut().poll_end(self.key, context)
     }
 
     fn poll_written(&mut self, context: &Context<'_>) -> Poll<io::Result<()>> {
@@ -114,7 +94,7 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_written(context))?;
-        Poll::Ready(this.end())
+        this.poll_end(context)
     }
 }
 
@@ -127,17 +107,24 @@ pub(crate) struct Listening {
 impl Listening {
     pub(crate) fn new(socket: TcpListener) -> io::Result<Listening> {
         let core = Core::current();
-        let key = core.sockets.borrow_mut().add(socket.into())?;
+        let key = core.sockets.borrow_mut().add_listener(socket.into())?;
         Ok(Listening { core, key })
     }
 
-    /// The next connection; `None` when the program stops.
-    pub(crate) async fn accept(&mut self) -> Option<io::Result<(OwnedFd, SocketAddr)>> {
+    /// The next connection and who it is; `None` when the program stops.
+    pub(crate) async fn accept(&mut self) -> Option<io::Result<(Socket, SocketAddr)>> {
         poll_fn(|context| {
             if self.core.is_stopping() {
                 return Poll::Ready(None);
             }
-            self.core.sockets.borrow_mut().poll_accept(self.key, context).map(Some)
+            let accepted = ready!(self.core.sockets.borrow_mut().poll_accept(self.key, context));
+            let socket = |key| Socket {
+                core: Rc::clone(&self.core),
+                key,
+                read: BytesMut::new(),
+                written: VecDeque::new(),
+            };
+            Poll::Ready(Some(accepted.map(|(key, peer)| (socket(key), peer))))
         })
         .await
     }
@@ -145,6 +132,6 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.core.sockets.borrow_mut().remove(self.key);
+        self.core.sockets.borrow_mut().remove_listener(self.key);
     }
 }

@@ -1,7 +1,7 @@
 //! `estafette serve`: runs a node until it is told to stop.
 
 use super::CliError;
-use crate::config::Config;
+use crate::config::{Config, IoConfig};
 use crate::node::{Node, StartError, StartOptions};
 use crate::signals::Signals;
 use clap::Args;
@@ -23,6 +23,9 @@ pub(crate) struct ServeArguments {
     /// Add this to all ports that are at their defaults: 25 becomes N+25.
     #[arg(long, default_value_t = 0)]
     port_offset: u16,
+    /// How sessions move their bytes; goes before the setting `node.io`.
+    #[arg(long, value_enum)]
+    io: Option<IoConfig>,
     /// Write a JSON object to this file once every listener serves.
     #[arg(long)]
     ready_file: Option<PathBuf>,
@@ -35,6 +38,7 @@ impl ServeArguments {
             Some(path) => Config::read(path)?,
             None => Config::default(),
         };
+        config.node.io = self.io.unwrap_or(config.node.io);
         config.listen.shift_default_ports(self.port_offset)?;
         if self.demo {
             config.listen.keep_to_loopback();

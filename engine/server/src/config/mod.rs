@@ -10,6 +10,7 @@ mod listen;
 pub(crate) use error::ConfigError;
 pub(crate) use listen::{Endpoint, Listen};
 
+use estafette_reactor::{Io, Wanted};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -55,11 +56,37 @@ pub(crate) struct NodeConfig {
     pub(crate) shards: u32,
     /// Threads that serve sessions; 0 for one for each processor.
     pub(crate) threads: usize,
+    /// How sessions move their bytes.
+    pub(crate) io: IoConfig,
+}
+
+/// How sessions move their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum IoConfig {
+    /// By io_uring where the kernel lets us, else by epoll.
+    #[default]
+    Auto,
+    /// By io_uring or not at all.
+    Uring,
+    /// By epoll.
+    Epoll,
+}
+
+impl IoConfig {
+    /// As the front end takes it.
+    pub(crate) fn wanted(self) -> Wanted {
+        match self {
+            IoConfig::Auto => Wanted::Auto,
+            IoConfig::Uring => Wanted::Only(Io::Uring),
+            IoConfig::Epoll => Wanted::Only(Io::Epoll),
+        }
+    }
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        NodeConfig { hostname: String::new(), shards: 4, threads: 0 }
+        NodeConfig { hostname: String::new(), shards: 4, threads: 0, io: IoConfig::Auto }
     }
 }
 

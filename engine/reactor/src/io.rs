@@ -1,0 +1,98 @@
+//! Which way bytes move: by io_uring where the kernel lets us, by epoll elsewhere.
+
+use crate::Error;
+use crate::thread::probe;
+
+/// A way to move bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// `io_uring`: Linux 6.1 or newer, unless it is forbidden.
+    Uring,
+    /// epoll: everywhere.
+    Epoll,
+}
+
+impl Io {
+    /// The word for it in settings and the ready file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Io::Uring => "uring",
+            Io::Epoll => "epoll",
+        }
+    }
+}
+
+/// Which way is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// io_uring if it works here.
+    #[default]
+    Auto,
+    /// This one or none.
+    Only(Io),
+}
+
+/// A way that works here, and why it was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The way.
+    pub io: Io,
+    /// A sentence for the log.
+    pub reason: String,
+}
+
+impl Wanted {
+    /// Tries what is wanted, by making a ring as the threads will.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when io_uring is wanted alone and does not work here.
+    pub fn choose(self) -> Result<Choice, Error> {
+        let choice = |io, reason: String| Ok(Choice { io, reason });
+        match self {
+            Wanted::Only(Io::Epoll) => choice(Io::Epoll, "the settings ask for epoll".to_owned()),
+            Wanted::Only(Io::Uring) => match probe() {
+                Ok(()) => choice(Io::Uring, "the settings ask for io_uring".to_owned()),
+                Err(why) => Err(Error::Io(explain(&why))),
+            },
+            Wanted::Auto => match probe() {
+                Ok(()) => choice(Io::Uring, "io_uring works here".to_owned()),
+                Err(why) => choice(Io::Epoll, explain(&why)),
+            },
+        }
+    }
+}
+
+fn explain(why: &std::io::Error) -> String {
+    let told = match why.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "it is forbidden here (by seccomp, as in many containers, or by kernel.io_uring_disabled)"
+        }
+        std::io::ErrorKind::OutOfMemory => "the limit of locked memory is too low for it",
+        std::io::ErrorKind::Unsupported => "the kernel has none, or lacks a part of it",
+        std::io::ErrorKind::InvalidInput => "the kernel is older than Linux 6.1",
+        _ => "it does not work here",
+    };
+    format!("no io_uring: {told} ({why})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epoll_is_always_to_be_had_and_every_choice_has_its_reason() {
+        let epoll = Wanted::Only(Io::Epoll).choose().unwrap();
+        assert_eq!((epoll.io, epoll.io.name()), (Io::Epoll, "epoll"));
+        let auto = Wanted::Auto.choose().unwrap();
+        assert!(!auto.reason.is_empty());
+        assert_eq!(auto.io == Io::Uring, Wanted::Only(Io::Uring).choose().is_ok());
+    }
+
+    #[test]
+    fn what_forbids_it_is_told() {
+        let forbidden = explain(&std::io::Error::from_raw_os_error(libc::EPERM));
+        assert!(forbidden.contains("seccomp"), "{forbidden}");
+        let missing = explain(&std::io::Error::from_raw_os_error(libc::ENOSYS));
+        assert!(missing.contains("has none"), "{missing}");
+    }
+}

@@ -1,0 +1,213 @@
+//! Sending: answers leave at once or wait for room; large ones are taken by the kernel from where they lie, if
+//! it can.
+//!
+//! A request to send at once is done when it is handed over. The kernel says nothing about it if all has left,
+//! so that the thread is not woken only to hear that; else it says how much has, and the rest is sent patiently.
+//!
+//! Bytes that the kernel takes from their place are kept until it says that it has done with them, which may
+//! be long after they count as sent: that is when a slice of the database's memory is let go.
+
+use super::Uring;
+use super::message::SLICES_MAX;
+use super::socket::Sending;
+use super::token::Token;
+use crate::thread::epoll::{gone, remember};
+use bytes::Bytes;
+use io_uring::{cqueue, opcode, types};
+use std::collections::VecDeque;
+use std::io;
+use std::task::{Context, Poll, Waker};
+
+/// What may be on its way while a session goes on as if it had left.
+const EARLY_MAX: usize = 16 * 1024;
+/// From here on the kernel is asked to send without a copy.
+const ZERO_COPY_BYTES: usize = 32 * 1024;
+/// The kernel tells how it went (`IORING_SEND_ZC_REPORT_USAGE`).
+const REPORT_USAGE: u16 = 1 << 3;
+/// It had to copy after all (`IORING_NOTIF_USAGE_ZC_COPIED`).
+const COPIED: u32 = 1 << 31;
+
+/// A request that sends bytes from where they lie.
+pub(super) struct ZeroCopy {
+    socket: usize,
+    _pieces: Vec<Bytes>,
+}
+
+pub(super) struct Meters {
+    in_place: metrics::Counter,
+    copied: metrics::Counter,
+}
+
+impl Meters {
+    pub(super) fn new() -> Meters {
+        let counter = |how| metrics::counter!("estafette_zero_copy_sends_total", "outcome" => how);
+        Meters { in_place: counter("in-place"), copied: counter("copied") }
+    }
+}
+
+impl Uring {
+    /// Takes over all of `output`; ready when little enough of it is on its way.
+    pub(in crate::thread) fn poll_send(
+        &mut self,
+        key: usize,
+        context: &Context<'_>,
+        output: &mut VecDeque<Bytes>,
+    ) -> Poll<io::Result<()>> {
+        let socket = self.lent.sockets.get_mut(key).ok_or_else(gone)?;
+        if let Some(errno) = socket.outbox.fault {
+            return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+        }
+        if !output.is_empty() && socket.outbox.bytes() <= EARLY_MAX {
+            socket.outbox.put(output);
+            self.send(key, true)?;
+        }
+        let socket = self.lent.sockets.get_mut(key).ok_or_else(gone)?;
+        if output.is_empty() && socket.outbox.bytes() <= EARLY_MAX {
+            return Poll::Ready(Ok(()));
+        }
+        remember(&mut socket.writer, context);
+        self.awaited = true;
+        Poll::Pending
+    }
+
+    /// Puts down a request for what is to be sent, unless one is on its way.
+    fn send(&mut self, key: usize, at_once: bool) -> io::Result<()> {
+        let lent = &mut *self.lent;
+        let Some(socket) = lent.sockets.get_mut(key) else { return Ok(()) };
+        let outbox = &mut socket.outbox;
+        if outbox.sending != Sending::Nothing || outbox.bytes() == 0 {
+            return Ok(());
+        }
+        let descriptor = types::Fixed(socket.descriptor);
+        if !socket.copied && outbox.bytes() >= ZERO_COPY_BYTES {
+            let list = self.messages.list(outbox.pieces());
+            let pieces = outbox.pieces().iter().take(SLICES_MAX).cloned().collect();
+            let at = lent.copies.insert(ZeroCopy { socket: key, _pieces: pieces });
+            let entry = opcode::SendMsgZc::new(descriptor, list)
+                .ioprio(REPORT_USAGE)
+                .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL).cast_unsigned())
+                .build()
+                .user_data(Token::ZeroCopy(at).encode());
+            // SAFETY: the list stays until it is handed over, the pieces in `copies` until the last completion.
+            if let Err(error) = unsafe { self.ring.push(&entry) } {
+                lent.copies.remove(at);
+                return Err(error);
+            }
+            outbox.sending = Sending::Patiently;
+            socket.in_flight += 1;
+            return Ok(());
+        }
+        let how = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | if at_once { libc::MSG_DONTWAIT } else { 0 };
+        let entry = match outbox.pieces().front() {
+            Some(piece) if outbox.pieces().len() == 1 => {
+                let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+                opcode::Send::new(descriptor, piece.as_ptr(), length).flags(how).build()
+            }
+            _ => {
+                let list = self.messages.list(outbox.pieces());
+                opcode::SendMsg::new(descriptor, list).flags(how.cast_unsigned()).build()
+            }
+        };
+        let entry = entry.user_data(Token::Send(key).encode());
+        // SAFETY, of both: the list stays until it is handed over; the pieces stay in the outbox, which only the
+        // end of the request shortens, and the outbox with its socket until then.
+        if at_once {
+            let bytes = outbox.pieces().iter().take(SLICES_MAX).map(Bytes::len).sum();
+            // SAFETY: see above.
+            unsafe { self.ring.push_silent(entry) }?;
+            outbox.sending = Sending::AtOnce(bytes);
+            self.at_once.push(key);
+        } else {
+            // SAFETY: see above.
+            unsafe { self.ring.push(&entry) }?;
+            outbox.sending = Sending::Patiently;
+        }
+        socket.in_flight += 1;
+        Ok(())
+    }
+
+    /// After a hand-over and its completions: what was to leave at once and was not told of has left.
+    pub(super) fn left_at_once(&mut self) {
+        let mut keys = std::mem::take(&mut self.at_once);
+        for key in keys.drain(..) {
+            if let Some(socket) = self.lent.sockets.get(key)
+                && let Sending::AtOnce(bytes) = socket.outbox.sending
+            {
+                self.sent(key, i32::try_from(bytes).unwrap_or(i32::MAX));
+            }
+        }
+        self.at_once = keys;
+    }
+
+    /// The end of a request that sends.
+    pub(super) fn sent(&mut self, key: usize, result: i32) {
+        let Some(socket) = self.lent.sockets.get_mut(key) else { return };
+        assert!(socket.outbox.sending != Sending::Nothing, "no word comes of what was taken to have left");
+        socket.in_flight -= 1;
+        if socket.outbox.sending == Sending::Patiently {
+            self.ring.finished();
+        }
+        self.account(key, result);
+        self.close_if_free(key);
+    }
+
+    pub(super) fn sent_from_place(&mut self, at: usize, result: i32, flags: u32) {
+        let Some(copy) = self.lent.copies.get(at) else { return };
+        let key = copy.socket;
+        if cqueue::notif(flags) {
+            let copied = result.cast_unsigned() & COPIED != 0;
+            if copied {
+                self.meters.copied.increment(1)
+            } else {
+                self.meters.in_place.increment(1)
+            }
+            if let Some(socket) = self.lent.sockets.get_mut(key) {
+                socket.copied |= copied;
+            }
+        }
+        let last = !cqueue::more(flags);
+        if last {
+            self.lent.copies.remove(at);
+            self.finished(key);
+        }
+        if !cqueue::notif(flags) {
+            self.account(key, result);
+        }
+        if last {
+            self.close_if_free(key);
+        }
+    }
+
+    /// What a request has sent.
+    fn account(&mut self, key: usize, result: i32) {
+        let Some(socket) = self.lent.sockets.get_mut(key) else { return };
+        let outbox = &mut socket.outbox;
+        outbox.sending = Sending::Nothing;
+        match usize::try_from(result) {
+            Ok(count) => outbox.sent(count),
+            Err(_) => match -result {
+                // There was no room at once, or not enough memory for sending from the place.
+                libc::EAGAIN | libc::EINTR => {}
+                libc::ENOBUFS | libc::ENOMEM if !socket.copied => socket.copied = true,
+                errno => outbox.fail(errno),
+            },
+        }
+        if socket.closing {
+            return;
+        }
+        if socket.outbox.bytes() <= EARLY_MAX {
+            socket.writer.take().into_iter().for_each(Waker::wake);
+        }
+        if let Err(error) = self.send(key, false)
+            && let Some(socket) = self.lent.sockets.get_mut(key)
+        {
+            socket.outbox.fail(error.raw_os_error().unwrap_or(libc::EIO));
+            socket.writer.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// The requests that send from their place for a socket.
+    pub(super) fn copies_of(&self, key: usize) -> Vec<usize> {
+        self.lent.copies.iter().filter(|(_, copy)| copy.socket == key).map(|(at, _)| at).collect()
+    }
+}
