@@ -204,18 +204,22 @@ impl Uring {
         if receiving != Receiving::Not {
             self.cancel(Token::Recv(key));
         }
-        if sending != Sending::Nothing {
-            self.awaited = true;
-            self.cancel(Token::Send(key));
-            let copies: Vec<usize> = self.copies_of(key);
-            copies.into_iter().for_each(|at| self.cancel(Token::ZeroCopy(at)));
+        match sending {
+            Sending::Patiently => {
+                self.cancel(Token::Send(key));
+                let copies: Vec<usize> = self.copies_of(key);
+                copies.into_iter().for_each(|at| self.cancel(Token::ZeroCopy(at)));
+            }
+            // What was put down leaves before the end.
+            Sending::Listed | Sending::AtOnce(_) => self.awaited = true,
+            Sending::Nothing => {}
         }
         self.close_if_free(key);
     }
 
     fn close_if_free(&mut self, key: usize) {
         let Some(socket) = self.lent.sockets.get(key) else { return };
-        if !socket.closing || socket.in_flight > 0 {
+        if !socket.closing || socket.in_flight > 0 || socket.outbox.sending != Sending::Nothing {
             return;
         }
         let close = opcode::Close::new(types::Fixed(socket.descriptor)).build();
@@ -257,6 +261,7 @@ impl Uring {
     /// Hands over what the tasks have put down and waits for completions, no longer than this.
     pub(super) fn wait(&mut self, longest: Option<Duration>) -> io::Result<()> {
         let awaited = std::mem::take(&mut self.awaited) && !self.at_once.is_empty();
+        self.leave_at_once();
         self.ring.enter(if awaited { Some(Duration::ZERO) } else { longest })?;
         self.messages.handed_over();
         let mut completed = std::mem::take(&mut self.completed);

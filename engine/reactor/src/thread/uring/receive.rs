@@ -10,7 +10,7 @@ use std::io;
 use std::task::{Context, Poll, Waker};
 
 /// Bytes that may wait for a session that does not read; past it the kernel is asked to stop.
-const INBOX_MAX: usize = 32 * 1024;
+const INBOX_MAX: usize = 16 * 1024;
 
 impl Uring {
     /// Appends what has come, about as much as is wanted; 0 at the end.

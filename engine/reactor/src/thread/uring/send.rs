@@ -59,9 +59,11 @@ impl Uring {
         }
         if !output.is_empty() && socket.outbox.bytes() <= EARLY_MAX {
             socket.outbox.put(output);
-            self.send(key, true)?;
+            if socket.outbox.sending == Sending::Nothing && socket.outbox.bytes() > 0 {
+                socket.outbox.sending = Sending::Listed;
+                self.at_once.push(key);
+            }
         }
-        let socket = self.lent.sockets.get_mut(key).ok_or_else(gone)?;
         if output.is_empty() && socket.outbox.bytes() <= EARLY_MAX {
             return Poll::Ready(Ok(()));
         }
@@ -75,7 +77,7 @@ impl Uring {
         let lent = &mut *self.lent;
         let Some(socket) = lent.sockets.get_mut(key) else { return Ok(()) };
         let outbox = &mut socket.outbox;
-        if outbox.sending != Sending::Nothing || outbox.bytes() == 0 {
+        if !matches!(outbox.sending, Sending::Nothing | Sending::Listed) || outbox.bytes() == 0 {
             return Ok(());
         }
         let descriptor = types::Fixed(socket.descriptor);
@@ -116,7 +118,6 @@ impl Uring {
             // SAFETY: see above.
             unsafe { self.ring.push_silent(entry) }?;
             outbox.sending = Sending::AtOnce(bytes);
-            self.at_once.push(key);
         } else {
             // SAFETY: see above.
             unsafe { self.ring.push(&entry) }?;
@@ -124,6 +125,25 @@ impl Uring {
         }
         socket.in_flight += 1;
         Ok(())
+    }
+
+    /// Before a hand-over: what the tasks have put down becomes requests, one for each socket.
+    pub(super) fn leave_at_once(&mut self) {
+        let keys = std::mem::take(&mut self.at_once);
+        for key in &keys {
+            if let Err(error) = self.send(*key, true) {
+                self.cannot_send(*key, &error);
+            }
+        }
+        self.at_once = keys;
+    }
+
+    fn cannot_send(&mut self, key: usize, error: &io::Error) {
+        if let Some(socket) = self.lent.sockets.get_mut(key) {
+            socket.outbox.sending = Sending::Nothing;
+            socket.outbox.fail(error.raw_os_error().unwrap_or(libc::EIO));
+            socket.writer.take().into_iter().for_each(Waker::wake);
+        }
     }
 
     /// After a hand-over and its completions: what was to leave at once and was not told of has left.
@@ -198,11 +218,8 @@ impl Uring {
         if socket.outbox.bytes() <= EARLY_MAX {
             socket.writer.take().into_iter().for_each(Waker::wake);
         }
-        if let Err(error) = self.send(key, false)
-            && let Some(socket) = self.lent.sockets.get_mut(key)
-        {
-            socket.outbox.fail(error.raw_os_error().unwrap_or(libc::EIO));
-            socket.writer.take().into_iter().for_each(Waker::wake);
+        if let Err(error) = self.send(key, false) {
+            self.cannot_send(key, &error);
         }
     }
 

@@ -68,6 +68,8 @@ pub(super) enum Sending {
     /// Nothing.
     #[default]
     Nothing,
+    /// Nothing yet, but it will be with the next hand-over.
+    Listed,
     /// So many bytes at once: if it says nothing when it is handed over, they have left.
     AtOnce(usize),
     /// As much as it can, and to say when it is done.
