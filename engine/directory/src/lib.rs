@@ -42,7 +42,7 @@ pub use info::{
     AccountInfo, AddressInfo, AliasInfo, DomainInfo, DomainSummary, PAGE_MAX, Page, PlanInfo, UsageInfo,
 };
 pub use lookup::{Login, LoginBar};
-pub use machine::{DirectoryMachine, StoreRows};
+pub use machine::{DirectoryMachine, StoreRows, Witness};
 pub use model::{
     Account, AccountAddress, Alias, AliasId, AliasOptions, CatchAll, DEFAULT_ADDRESSES, Destination, Group,
     HostedDomain, Plan, PlanFields, PlanId, Redirection, Role, Services, Settings, Standing,

@@ -1,6 +1,6 @@
 //! The directory as a machine of the control group: commands from the log in, rows out.
 
-use crate::command::{At, Command, Reply};
+use crate::command::{At, Change, Command, Reply};
 use crate::error::Error;
 use crate::rows::{RowSource, Rows, Visit, key_range};
 use crate::tables::Directory;
@@ -9,6 +9,15 @@ use bytes::Bytes;
 use estafette_raft::{Context, Machine, MachineError};
 use estafette_storage::{BodyHash, Direction, Family, Read, Transaction};
 use std::ops::Range;
+use std::sync::Arc;
+
+/// Hears of changes on every node, on the thread that applies them: it must be quick.
+pub trait Witness: std::fmt::Debug + Send + Sync {
+    /// A change was carried out; readers see it already.
+    fn applied(&self, change: &Change);
+    /// Anything may be different: the directory was loaded.
+    fn replaced(&self);
+}
 
 /// Applies commands to the directory that a [`View`] shows.
 ///
@@ -16,12 +25,18 @@ use std::ops::Range;
 #[derive(Clone, Debug, Default)]
 pub struct DirectoryMachine {
     view: View,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl DirectoryMachine {
     /// Empty until the group has loaded it.
     pub fn new() -> DirectoryMachine {
         DirectoryMachine::default()
+    }
+
+    /// Who hears of changes.
+    pub fn witnessed_by(self, witness: Arc<dyn Witness>) -> DirectoryMachine {
+        DirectoryMachine { witness: Some(witness), ..self }
     }
 
     /// What it shows, also after it was handed to the group.
@@ -43,6 +58,9 @@ impl Machine for DirectoryMachine {
         let at = At { time_ms: context.time_ms, index: context.index, seed: context.seed };
         let applied =
             self.view.write().apply(&at, &command, &mut TransactionRows(tx)).map_err(machine_error)?;
+        if let (Ok(_), Some(witness)) = (&applied, &self.witness) {
+            witness.applied(&command.change);
+        }
         Ok(Bytes::from(Reply::encode_applied(&applied).map_err(machine_error)?))
     }
 
@@ -53,6 +71,9 @@ impl Machine for DirectoryMachine {
     fn load(&mut self, rows: &dyn Read) -> Result<(), MachineError> {
         let directory = Directory::load(&StoreRows(rows)).map_err(machine_error)?;
         self.view.replace(directory);
+        if let Some(witness) = &self.witness {
+            witness.replaced();
+        }
         Ok(())
     }
 }
