@@ -1,4 +1,4 @@
-//! Work that goes on beside the sessions: counting failed logins, collecting bodies, certificates, metrics.
+//! Work that goes on beside the sessions: failed and known logins, collecting bodies, certificates, metrics.
 
 use crate::config::{Config, RelayTls};
 use crate::engine::{Engine, EngineError};
@@ -28,6 +28,7 @@ pub(crate) fn start(
     tasks: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
     tasks.spawn(login::share_failures(Arc::clone(engine)));
+    tasks.spawn(login::expire_verified(Arc::clone(engine)));
     tasks.spawn(collect(Arc::clone(engine)));
     tasks.spawn(crate::sweep::run(Arc::clone(engine)));
     tasks.spawn(gauges(Arc::clone(engine)));

@@ -213,15 +213,15 @@ async fn open_store(config: &Config, data: &Path, open_files: i32) -> Result<Sto
 }
 
 async fn engine(config: &Arc<Config>, store: Store, raft: &RaftNode) -> Result<Engine, StartError> {
-    let directory = DirectoryMachine::new();
+    let login = config.login.clone();
+    let logins = tokio::task::spawn_blocking(move || Logins::new(&login)).await??;
+    let directory = DirectoryMachine::new().witnessed_by(logins.witness());
     let view = directory.view();
     let failures = FailureView::default();
     let control = raft.open(GroupId::CONTROL, Box::new(directory)).await?;
     let traffic = raft.open(GroupId::TRAFFIC, Box::new(TrafficMachine::new(failures.clone()))).await?;
     control.ready().await?;
     traffic.ready().await?;
-    let login = config.login.clone();
-    let logins = tokio::task::spawn_blocking(move || Logins::new(&login)).await??;
     Ok(Engine {
         hostname: hostname(config).into(),
         config: Arc::clone(config),

@@ -176,6 +176,10 @@ pub(crate) struct LoginConfig {
     pub(crate) failure_delay_max_ms: u64,
     /// Passwords that may be checked at the same time; each check takes the memory below.
     pub(crate) checks_at_once: usize,
+    /// How long a password that was right is known without another check; 0 turns that off.
+    pub(crate) cache_seconds: u64,
+    /// Accounts of which it is known.
+    pub(crate) cache_entries: usize,
     /// Memory of one password hash (Argon2id).
     pub argon2_memory_kib: u32,
     /// Passes of one password hash.
@@ -191,6 +195,8 @@ impl Default for LoginConfig {
             failure_delay_ms: 500,
             failure_delay_max_ms: 8_000,
             checks_at_once: 2,
+            cache_seconds: 300,
+            cache_entries: 100_000,
             argon2_memory_kib: 19_456,
             argon2_passes: 2,
         }
@@ -429,6 +435,8 @@ impl Config {
         range("imap.line_max_bytes", self.imap.line_max_bytes >= 8_192, "8192 or more (RFC 9051 §4)")?;
         range("imap.idle_timeout_seconds", self.imap.idle_timeout_seconds >= 1, "1 or more")?;
         range("login.checks_at_once", self.login.checks_at_once >= 1, "1 or more")?;
+        range("login.cache_seconds", self.login.cache_seconds <= 86_400, "0 to 86400")?;
+        range("login.cache_entries", self.login.cache_entries <= 10_000_000, "0 to 10000000")?;
         range(
             "login.argon2_memory_kib",
             (8..=4_194_304).contains(&self.login.argon2_memory_kib),

@@ -3,31 +3,43 @@
 //! A known and an unknown name take the same time. Failures are counted for the whole cluster in the
 //! traffic group; an address with too many is refused without a look at the password. A failure counts
 //! from the moment it is known, before it is shared: guesses made at once are no more than the limit
-//! and those under check.
+//! and those under check. Who was let in a short while ago is known again without a hash, on the thread of
+//! the session ([`Verified`]).
+
+mod verified;
+
+#[cfg(test)]
+mod tests;
+
+use verified::{Credential, Verified};
 
 use crate::config::LoginConfig;
 use crate::engine::{Engine, now_ms};
 use crate::machines::{Failures, TrafficCommand};
-use estafette_directory::Account;
 use estafette_directory::password::{HashError, Hasher, Parameters};
+use estafette_directory::{Account, Login, Witness};
 use estafette_raft::Proposal;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 /// Addresses whose failures wait to be proposed; past it they are dropped until the next round.
 const PENDING_ADDRESSES_MAX: usize = 100_000;
 /// Pause in which failures are gathered into one proposal.
 const GATHER: Duration = Duration::from_millis(200);
+/// Pause between two looks for credentials that are known no longer.
+const EXPIRE_PAUSE: Duration = Duration::from_secs(30);
 
 /// Checks passwords, some at a time.
 pub(crate) struct Logins {
     hasher: Hasher,
     places: Semaphore,
+    verified: Arc<Verified>,
     pending: Mutex<HashMap<IpAddr, u32>>,
     config: LoginConfig,
 }
@@ -52,6 +64,7 @@ impl Logins {
         Ok(Logins {
             hasher: Hasher::new(parameters)?,
             places: Semaphore::new(config.checks_at_once),
+            verified: Arc::new(Verified::new(config)?),
             pending: Mutex::default(),
             config: config.clone(),
         })
@@ -60,6 +73,11 @@ impl Logins {
     /// For setting passwords.
     pub(crate) fn hasher(&self) -> Hasher {
         self.hasher.clone()
+    }
+
+    /// What the directory has to tell its changes to.
+    pub(crate) fn witness(&self) -> Arc<dyn Witness> {
+        Arc::clone(&self.verified) as _
     }
 
     fn window_ms(&self) -> u64 {
@@ -142,23 +160,62 @@ impl Engine {
     }
 
     async fn check(&self, name: &str, password: &str, from: IpAddr) -> Outcome {
-        let Ok(_place) = self.logins.places.acquire().await else { return Outcome::Wrong };
+        let logins = &self.logins;
+        let (login, credential) = self.claim(name, password);
+        if logins.verified.knows(&credential, Instant::now()) {
+            logins.verified.count(true);
+            return admitted(login);
+        }
+        let Ok(_place) = logins.places.acquire().await else { return Outcome::Wrong };
         // While this one waited for its place, others from there may have failed.
-        if self.failures_of(from) >= self.logins.config.failures_per_address {
+        if self.failures_of(from) >= logins.config.failures_per_address {
             return Outcome::TooMany;
         }
-        let login = self.directory.read().login(name);
-        let hash = login.as_ref().and_then(|login| login.password_hash().cloned());
-        let (hasher, password) = (self.logins.hasher(), password.to_owned());
-        let verified = tokio::task::spawn_blocking(move || hasher.verify(hash.as_ref(), &password)).await;
-        match (login, verified.unwrap_or(false)) {
-            (Some(login), true) if login.bar.is_some() => Outcome::Barred,
-            (Some(login), true) => Outcome::Welcome(login.account),
-            _ => {
-                self.logins.note_failure(from);
-                Outcome::Wrong
-            }
+        // Or the same client was let in, which often connects several times at once.
+        let (login, credential) = self.claim(name, password);
+        let known = logins.verified.knows(&credential, Instant::now());
+        logins.verified.count(known);
+        if !known && !self.verify(login.as_ref(), password).await {
+            logins.note_failure(from);
+            return Outcome::Wrong;
         }
+        let outcome = admitted(login);
+        if !known && matches!(outcome, Outcome::Welcome(_)) {
+            logins.verified.remember(credential, Instant::now());
+        }
+        outcome
+    }
+
+    /// Who is meant, and what the cache knows it by.
+    fn claim(&self, name: &str, password: &str) -> (Option<Login>, Credential) {
+        let login = self.directory.read().login(name);
+        let credential = self.logins.verified.credential(login.as_ref(), password);
+        (login, credential)
+    }
+
+    /// Takes the time of one hash, for nobody too.
+    async fn verify(&self, login: Option<&Login>, password: &str) -> bool {
+        let hash = login.and_then(Login::password_hash).cloned();
+        let (hasher, password) = (self.logins.hasher(), Zeroizing::new(password.to_owned()));
+        let verified = tokio::task::spawn_blocking(move || hasher.verify(hash.as_ref(), &password));
+        verified.await.unwrap_or(false)
+    }
+}
+
+/// The password was right.
+fn admitted(login: Option<Login>) -> Outcome {
+    match login {
+        None => Outcome::Wrong,
+        Some(login) if login.bar.is_some() => Outcome::Barred,
+        Some(login) => Outcome::Welcome(login.account),
+    }
+}
+
+/// Drops credentials that are known no longer until the node stops.
+pub(crate) async fn expire_verified(engine: Arc<Engine>) {
+    loop {
+        tokio::time::sleep(EXPIRE_PAUSE).await;
+        engine.logins.verified.expire(Instant::now());
     }
 }
 
@@ -181,35 +238,5 @@ pub(crate) async fn share_gathered(engine: &Engine) {
     match engine.traffic.propose(proposal).await {
         Ok(_) => engine.logins.shared(&command.failures),
         Err(error) => tracing::warn!(%error, "failed logins could not be counted; they are tried again"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_counts_until_it_is_shared_and_is_shared_once() {
-        let config = LoginConfig { argon2_memory_kib: 8, argon2_passes: 1, ..LoginConfig::default() };
-        let logins = Logins::new(&config).unwrap();
-        let address: IpAddr = "192.0.2.1".parse().unwrap();
-        logins.note_failure(address);
-        logins.note_failure(address);
-        let sharing = logins.to_share();
-        assert_eq!(sharing, vec![(address, 2)]);
-        assert_eq!(logins.pending_of(address), 2, "it counts while it is being shared");
-        logins.note_failure(address);
-        logins.shared(&sharing);
-        assert_eq!(logins.to_share(), vec![(address, 1)]);
-        logins.shared(&vec![(address, 1)]);
-        assert!(logins.to_share().is_empty());
-    }
-
-    #[test]
-    fn the_delay_doubles_up_to_its_limit() {
-        let config = LoginConfig { argon2_memory_kib: 8, argon2_passes: 1, ..LoginConfig::default() };
-        let logins = Logins::new(&config).unwrap();
-        let ms = |failures| logins.delay(failures).as_millis();
-        assert_eq!((ms(0), ms(1), ms(4), ms(5), ms(u32::MAX)), (500, 1_000, 8_000, 8_000, 8_000));
     }
 }
