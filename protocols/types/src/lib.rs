@@ -7,6 +7,7 @@
 mod address;
 mod envelope;
 mod ids;
+mod network;
 mod status;
 mod uid_set;
 
@@ -15,5 +16,6 @@ pub use envelope::{BodyType, DsnNotify, DsnReturn, Envelope, ForwardPath, Recipi
 pub use ids::{
     AccountId, DomainId, EmailId, MailboxId, ModSeq, ShardId, Uid, UidValidity, Username, UsernameError,
 };
+pub use network::{Network, NetworkError, Networks};
 pub use status::{EnhancedStatus, StatusClass};
 pub use uid_set::UidSet;

@@ -1,6 +1,7 @@
 //! Where each service listens.
 
 use super::ConfigError;
+use estafette_types::Networks;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -62,7 +63,7 @@ impl Endpoint {
 const OFFSET_TOO_LARGE: ConfigError =
     ConfigError::Range { key: "--port-offset", wanted: "so small that all ports stay below 65536" };
 
-/// Where each service listens; an empty list turns it off.
+/// Where each service listens; an empty list turns it off. And for whom others may speak.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Listen {
@@ -84,6 +85,9 @@ pub(crate) struct Listen {
     pub pop3s: Vec<Endpoint>,
     /// The HTTP API and `/metrics`, without TLS: keep it to trusted addresses.
     pub(crate) http: Vec<Endpoint>,
+    /// Balancers in front: a connection from there, but to `http`, has to begin with a header of the PROXY
+    /// protocol, version 2, and is taken for the client's that it names. From elsewhere none is taken.
+    pub(crate) proxy_from: Networks,
 }
 
 impl Default for Listen {
@@ -98,6 +102,7 @@ impl Default for Listen {
             pop3: vec![Endpoint::all(110)],
             pop3s: vec![Endpoint::all(995)],
             http: vec![Endpoint::loopback(80)],
+            proxy_from: Networks::default(),
         }
     }
 }

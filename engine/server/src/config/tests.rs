@@ -71,6 +71,16 @@ fn unknown_keys_name_the_nearest() {
 }
 
 #[test]
+fn networks_of_balancers() {
+    let config = Config::parse("[listen]\nproxy_from = [\"192.0.2.0/24\", \"2001:db8::7\"]").unwrap();
+    let trusts = |address: &str| config.listen.proxy_from.contain(address.parse().unwrap());
+    assert!(trusts("192.0.2.9") && trusts("2001:db8::7") && !trusts("127.0.0.1"));
+    assert!(Config::default().listen.proxy_from.is_empty(), "nobody unless it is said");
+    let bad = Config::parse("[listen]\nproxy_from = [\"192.0.2.1/24\"]").unwrap_err().to_string();
+    assert!(bad.contains("the network is '192.0.2.0/24'"), "{bad}");
+}
+
+#[test]
 fn ports_move_together_and_only_defaults() {
     let mut config = Config::parse("[listen]\nimap = [\"127.0.0.1:7143\"]").unwrap();
     config.listen.shift_default_ports(10_000).unwrap();
