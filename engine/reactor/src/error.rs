@@ -22,6 +22,9 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// Fatal at start: no keys for TLS session tickets.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
     /// Fatal at start, passing at a reload: a certificate or key cannot be used.
     #[error("the certificate file {path} cannot be used: {reason}", path = path.display())]
     Certificate {

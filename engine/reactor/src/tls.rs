@@ -1,4 +1,9 @@
 //! Certificates: chosen by SNI, read from files, reloaded without a restart, made at the first start.
+//!
+//! All listeners share one configuration of TLS, so a client may resume at one what it began at another. What it
+//! needs for that lies with the client, in a ticket under keys that only this process has; here nothing is kept of
+//! a session. A new certificate leaves tickets valid: they speak for a handshake that was made, under a name that
+//! is asked for again.
 
 use crate::Error;
 use arc_swap::ArcSwap;
@@ -7,7 +12,8 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::ServerConfig;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::crypto::ring::Ticketer;
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -18,6 +24,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio_rustls::TlsAcceptor;
+
+/// Sessions kept of clients that know no tickets (TLS 1.2 alone); past it the oldest goes.
+const SESSIONS_MAX: usize = 1024;
 
 /// A certificate chain and its key, as PEM files, and the names it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +39,12 @@ pub struct CertificateFiles {
     pub names: Vec<String>,
 }
 
-/// The certificates in use.
+/// The certificates in use, and the configuration of TLS that serves them.
 #[derive(Debug)]
 pub struct Certificates {
     files: Vec<CertificateFiles>,
-    current: ArcSwap<Loaded>,
+    current: Arc<ArcSwap<Loaded>>,
+    config: Arc<ServerConfig>,
 }
 
 #[derive(Debug)]
@@ -47,8 +57,9 @@ struct Loaded {
 impl Certificates {
     /// Reads all files; at least one certificate is needed, the first serves names not found.
     pub fn load(files: Vec<CertificateFiles>) -> Result<Arc<Certificates>, Error> {
-        let loaded = read_all(&files)?;
-        Ok(Arc::new(Certificates { files, current: ArcSwap::from_pointee(loaded) }))
+        let current = Arc::new(ArcSwap::from_pointee(read_all(&files)?));
+        let config = Arc::new(config(Resolver(Arc::clone(&current)))?);
+        Ok(Arc::new(Certificates { files, current, config }))
     }
 
     /// Reads the files again if one of them changed; on an error the ones in use stay. True if changed.
@@ -61,23 +72,31 @@ impl Certificates {
     }
 
     /// What listeners use; certificates are looked up anew for each handshake.
-    pub fn acceptor(self: &Arc<Self>) -> TlsAcceptor {
-        let resolver = Arc::new(Resolver(Arc::clone(self)));
-        let verifier = WebPkiClientVerifier::no_client_auth();
-        let mut config =
-            ServerConfig::builder().with_client_cert_verifier(verifier).with_cert_resolver(resolver);
-        config.max_early_data_size = 0;
-        config.send_tls13_tickets = 1;
-        TlsAcceptor::from(Arc::new(config))
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.config))
     }
 }
 
+fn config(certificates: Resolver) -> Result<ServerConfig, Error> {
+    let verifier = WebPkiClientVerifier::no_client_auth();
+    let mut config = ServerConfig::builder()
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(certificates));
+    // What comes with the first flight can be sent again by anybody.
+    config.max_early_data_size = 0;
+    // Keys are changed every six hours, and those before them still taken.
+    config.ticketer = Ticketer::new()?;
+    config.send_tls13_tickets = 1;
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+    Ok(config)
+}
+
 #[derive(Debug)]
-struct Resolver(Arc<Certificates>);
+struct Resolver(Arc<ArcSwap<Loaded>>);
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let loaded = self.0.current.load();
+        let loaded = self.0.load();
         let found = hello.server_name().and_then(|name| {
             let name = name.to_ascii_lowercase();
             let wild = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
