@@ -8,6 +8,9 @@ pub enum Error {
     /// The peer's: it went away, was too slow, or does not speak TLS.
     #[error("the connection ended: {0}")]
     Connection(#[from] std::io::Error),
+    /// The peer's: a balancer that does not say who is behind it.
+    #[error("no usable PROXY header: {0}")]
+    Balancer(#[from] estafette_proxy::Error),
     /// The peer's: it took longer than the limit.
     #[error("{0} took too long")]
     TooSlow(&'static str),

@@ -7,6 +7,7 @@
 //! The only crate with unsafe code: in `thread/uring` and `thread/epoll`, what the kernel reads or writes by address.
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+mod balancer;
 mod driver;
 mod error;
 mod gate;

@@ -1,12 +1,15 @@
 //! Accepts connections and gives each a session, on every thread of sessions.
 
 use crate::Error;
+use crate::balancer::read_header;
 use crate::driver::Driver;
 use crate::gate::Gate;
 use crate::meters::Meters;
 use crate::protocol::{Limits, Peer, Protocol, Service, SessionId};
 use crate::stream::Stream;
 use crate::thread::{Core, Listening, Socket, Threads, within};
+use estafette_proxy::Addresses;
+use estafette_types::Networks;
 use socket2::{Domain, Protocol as Ip, Socket as Socket2, Type};
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};
@@ -37,6 +40,8 @@ pub struct Listener {
     pub implicit_tls: bool,
     /// The driver's limits.
     pub limits: Limits,
+    /// Balancers: their connections begin with a header that says who is behind them.
+    pub proxy_from: Arc<Networks>,
 }
 
 /// Binds an address for many clients: as many sockets as there are threads, between which the kernel
@@ -80,6 +85,7 @@ struct Serving<P> {
     acceptor: Option<TlsAcceptor>,
     implicit_tls: bool,
     limits: Limits,
+    proxy_from: Arc<Networks>,
     meters: Arc<Meters>,
     gate: Gate,
 }
@@ -92,10 +98,10 @@ pub async fn serve<P: Protocol>(
     gate: Gate,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let Listener { sockets, acceptor, implicit_tls, limits } = listener;
+    let Listener { sockets, acceptor, implicit_tls, limits, proxy_from } = listener;
     let meters = Arc::new(Meters::new(protocol.name(), P::Service::QUESTIONS));
     let name = protocol.name();
-    let serving = Arc::new(Serving { protocol, acceptor, implicit_tls, limits, meters, gate });
+    let serving = Arc::new(Serving { protocol, acceptor, implicit_tls, limits, proxy_from, meters, gate });
     // Every task holds a clone; when the last has gone, all sessions have ended.
     let (alive, mut ended) = mpsc::channel::<()>(1);
     for (thread, socket) in sockets.into_iter().enumerate() {
@@ -139,18 +145,28 @@ async fn accept<P: Protocol>(serving: Arc<Serving<P>>, socket: TcpListener, aliv
 
 async fn connection<P: Protocol>(
     serving: &Serving<P>,
-    socket: Socket,
-    remote: SocketAddr,
-    local: SocketAddr,
+    mut socket: Socket,
+    mut remote: SocketAddr,
+    mut local: SocketAddr,
 ) {
     let name = serving.protocol.name();
+    if serving.proxy_from.contain(remote.ip()) {
+        let header = within(serving.limits.handshake_timeout, read_header(&mut socket)).await;
+        match header.unwrap_or(Err(Error::TooSlow("the PROXY header"))) {
+            Ok(Some(Addresses { source, destination })) => (remote, local) = (source, destination),
+            Ok(None) => {}
+            Err(error) => {
+                debug!(listener = name, balancer = %remote, %error, "a connection without its header");
+                return;
+            }
+        }
+    }
     let pass = match serving.gate.enter(remote.ip()) {
         Ok(pass) => pass,
         Err(why) => {
             serving.meters.refused(why);
             if !serving.implicit_tls {
                 let mut say = VecDeque::from([serving.protocol.refusal(why)]);
-                let mut socket = socket;
                 let _ = within(REFUSAL_LONGEST, socket.send(&mut say)).await;
             }
             return;

@@ -3,10 +3,12 @@
 
 use bytes::{Bytes, BytesMut};
 use estafette_machine::{Action, Actions, Machine, Now, Tls};
+use estafette_proxy::Addresses;
 use estafette_reactor::{
     Gate, GateLimits, Io, Limits, Listener, Peer, Protocol, Refusal, Service, Threads, Wanted, bind, serve,
     tls,
 };
+use estafette_types::{Network, Networks};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -14,8 +16,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 /// `ask X` is answered by the service after a while; `tls` starts TLS; `idle` watches; else echo.
-#[derive(Default)]
 struct Echo {
+    peer: Peer,
     asking: bool,
     watching: bool,
 }
@@ -42,6 +44,7 @@ impl Machine for Echo {
                     out.push(Action::StartTls);
                 }
                 "idle" => self.watching = true,
+                "who" => say(out, &format!("{} at {}", self.peer.remote, self.peer.local)),
                 "much" => (0..64).for_each(|piece| out.push(Action::Send(Bytes::from(vec![piece; 100_000])))),
                 "panic" => panic!("as it was told"),
                 "bye" => {
@@ -116,8 +119,8 @@ impl Protocol for EchoProtocol {
     fn name(&self) -> &'static str {
         "echo"
     }
-    fn open(&self, _: Peer) -> (Echo, Answers) {
-        (Echo::default(), Answers)
+    fn open(&self, peer: Peer) -> (Echo, Answers) {
+        (Echo { peer, asking: false, watching: false }, Answers)
     }
     fn refusal(&self, why: Refusal) -> Bytes {
         Bytes::from(format!("refused {}\n", why.label()))
@@ -132,6 +135,10 @@ struct Server {
 }
 
 async fn server(io: Io, sessions: usize) -> Server {
+    server_behind(io, sessions, Networks::default()).await
+}
+
+async fn server_behind(io: Io, sessions: usize, proxy_from: Networks) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let (files, _) =
         tls::self_signed(folder.path(), &["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
@@ -144,6 +151,7 @@ async fn server(io: Io, sessions: usize) -> Server {
         acceptor: Some(certificates.acceptor()),
         implicit_tls: false,
         limits: Limits::default(),
+        proxy_from: Arc::new(proxy_from),
     };
     let gate = Gate::new(GateLimits { sessions, sessions_per_address: 100 });
     let (stop, stopping) = watch::channel(false);
@@ -291,6 +299,32 @@ async fn many_answers_that_nobody_reads_wait_for_the_client(io: Io) {
     assert!(got.ends_with(b"x\nbye\n"));
 }
 
+/// The header may come byte by byte, and with commands behind it; without one, nobody is served.
+async fn a_balancer_says_who_is_there(io: Io) {
+    let loopback = Networks::from_iter([Network::parse("127.0.0.0/8").unwrap()]);
+    let server = server_behind(io, 10, loopback).await;
+    let (source, destination) = ("192.0.2.7:1234".parse().unwrap(), "198.51.100.1:143".parse().unwrap());
+    let header = estafette_proxy::header(Some(&Addresses { source, destination }));
+    let want = "hello\n192.0.2.7:1234 at 198.51.100.1:143\nbye\n";
+    let whole = [header.as_slice(), b"who\nbye\n"].concat();
+    assert_eq!(exchange(server.address, &whole).await, want);
+    let mut client = TcpStream::connect(server.address).await.unwrap();
+    client.set_nodelay(true).unwrap();
+    for byte in &whole {
+        client.write_all(&[*byte]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, want);
+    let mut client = TcpStream::connect(server.address).await.unwrap();
+    client.write_all(b"who are you to ask?\n").await.unwrap();
+    let mut rest = Vec::new();
+    // The end, or a reset since the line was not read.
+    let _ = client.read_to_end(&mut rest).await;
+    assert!(rest.is_empty());
+}
+
 /// Each of them runs on both drivers; io_uring is skipped where the kernel forbids it.
 macro_rules! on_both {
     ($($test:ident),* $(,)?) => {
@@ -318,6 +352,7 @@ macro_rules! on_both {
 }
 
 on_both!(
+    a_balancer_says_who_is_there,
     a_client_that_reads_late_gets_everything,
     many_answers_that_nobody_reads_wait_for_the_client,
     a_session_that_panics_ends_alone,

@@ -9,6 +9,7 @@ use estafette_imap::codec::framer::Limits as ImapLimits;
 use estafette_reactor::tls::Certificates;
 use estafette_reactor::{Gate, GateLimits, Limits, Listener, Protocol, Threads, bind, serve};
 use estafette_smtp::server::{Kind, ServerConfig, TlsMode};
+use estafette_types::Networks;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -43,6 +44,7 @@ struct Opener<'a> {
     bound: Bound,
     gate: Gate,
     limits: Limits,
+    proxy_from: Arc<Networks>,
     certificates: &'a Arc<Certificates>,
     stopping: watch::Receiver<bool>,
     threads: Arc<Threads>,
@@ -64,6 +66,7 @@ impl Opener<'_> {
                 acceptor: Some(self.certificates.acceptor()),
                 implicit_tls,
                 limits: self.limits,
+                proxy_from: Arc::clone(&self.proxy_from),
             };
             self.bound.tasks.spawn(serve(
                 Arc::clone(&self.threads),
@@ -122,6 +125,7 @@ pub(crate) fn start(
             drain_timeout: seconds(config.sessions.drain_timeout_seconds),
             linger: seconds(config.sessions.linger_seconds),
         },
+        proxy_from: Arc::new(config.listen.proxy_from.clone()),
         certificates,
         stopping: stopping.clone(),
         threads: Arc::clone(&threads),

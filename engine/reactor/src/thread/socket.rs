@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(crate) struct Socket {
     core: Rc<Core>,
     key: usize,
-    /// What TLS wants to read, in the size that it wants.
+    /// What was read and not taken yet: TLS takes it in the size that it wants.
     read: BytesMut,
     /// What TLS has written and the kernel has not taken.
     written: VecDeque<Bytes>,
@@ -27,7 +27,17 @@ const WRITTEN_MAX: usize = 64 * 1024;
 impl Socket {
     /// Waits for bytes and appends up to about `want` of them; 0 at the end.
     pub(crate) async fn recv(&mut self, input: &mut BytesMut, want: usize) -> io::Result<usize> {
+        if !self.read.is_empty() {
+            let read = std::mem::take(&mut self.read);
+            input.extend_from_slice(&read);
+            return Ok(read.len());
+        }
         poll_fn(|context| self.core.sockets.borrow_mut().poll_recv(self.key, context, input, want)).await
+    }
+
+    /// Has these bytes read next.
+    pub(crate) fn put_back(&mut self, bytes: BytesMut) {
+        self.read = bytes;
     }
 
     /// Sends all of `output`.
