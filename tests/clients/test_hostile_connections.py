@@ -355,7 +355,12 @@ def test_nothing_said_before_the_handshake_counts_after_it(node, account, door):
                 continue
             assert wire.plain == b"", "an answer to what was injected"
             wire.socket.settimeout(ANSWER_SECONDS_MAX)
-            wire.start_tls(node.tls())
+            try:
+                wire.start_tls(node.tls())
+            except ConnectionError:
+                # The alert came late.
+                assert len(cut) > 4096
+                continue
             # The session is at its start: nothing injected is answered, and nothing is left over.
             if protocol in ("smtp", "lmtp"):
                 assert wire.ask(b"MAIL FROM:<a@b.test>\r\n").startswith(b"503 5.5.1"), "the greeting was kept"

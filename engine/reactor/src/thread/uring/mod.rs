@@ -34,10 +34,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use token::Token;
 
-/// Buffers for commands. They are lent again at once, so a few dozen serve any number of sockets.
-const COMMAND_BUFFERS: u16 = 128;
-/// A command, or a small message, fits in one.
-const COMMAND_BYTES: usize = 8 * 1024;
+/// Buffers for commands. They are lent again at once, so a few serve any number of sockets.
+const COMMAND_BUFFERS: u16 = 256;
+/// A command fits in one. The kernel fills up to 32 of them for one socket before it lets us look: so much, and
+/// not more, may a peer leave that sends without end.
+const COMMAND_BYTES: usize = 2 * 1024;
 /// Buffers for messages.
 const LARGE_BUFFERS: u16 = 16;
 /// Their size; one that is at least half full leaves with its bytes, from any other they are copied, so that

@@ -22,6 +22,8 @@ use std::task::{Context, Poll, Waker};
 const EARLY_MAX: usize = 16 * 1024;
 /// From here on the kernel is asked to send without a copy.
 const ZERO_COPY_BYTES: usize = 32 * 1024;
+/// What it may have of one socket before it has to copy: a peer that does not read keeps no more of our memory.
+const IN_PLACE_MAX: usize = 256 * 1024;
 /// The kernel tells how it went (`IORING_SEND_ZC_REPORT_USAGE`).
 const REPORT_USAGE: u16 = 1 << 3;
 /// It had to copy after all (`IORING_NOTIF_USAGE_ZC_COPIED`).
@@ -30,6 +32,7 @@ const COPIED: u32 = 1 << 31;
 /// A request that sends bytes from where they lie.
 pub(super) struct ZeroCopy {
     socket: usize,
+    bytes: usize,
     _pieces: Vec<Bytes>,
 }
 
@@ -81,10 +84,11 @@ impl Uring {
             return Ok(());
         }
         let descriptor = types::Fixed(socket.descriptor);
-        if !socket.copied && outbox.bytes() >= ZERO_COPY_BYTES {
+        if !socket.copied && outbox.bytes() >= ZERO_COPY_BYTES && socket.in_place < IN_PLACE_MAX {
             let list = self.messages.list(outbox.pieces());
-            let pieces = outbox.pieces().iter().take(SLICES_MAX).cloned().collect();
-            let at = lent.copies.insert(ZeroCopy { socket: key, _pieces: pieces });
+            let pieces: Vec<Bytes> = outbox.pieces().iter().take(SLICES_MAX).cloned().collect();
+            let bytes = pieces.iter().map(Bytes::len).sum();
+            let at = lent.copies.insert(ZeroCopy { socket: key, bytes, _pieces: pieces });
             let entry = opcode::SendMsgZc::new(descriptor, list)
                 .ioprio(REPORT_USAGE)
                 .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL).cast_unsigned())
@@ -96,6 +100,7 @@ impl Uring {
                 return Err(error);
             }
             outbox.sending = Sending::Patiently;
+            socket.in_place += bytes;
             socket.in_flight += 1;
             return Ok(());
         }
@@ -171,10 +176,13 @@ impl Uring {
         self.close_if_free(key);
     }
 
+    /// A completion of a request that sends from the place: first how much has been sent, then, unless it was
+    /// nothing, that the kernel has done with the bytes.
     pub(super) fn sent_from_place(&mut self, at: usize, result: i32, flags: u32) {
         let Some(copy) = self.lent.copies.get(at) else { return };
-        let key = copy.socket;
-        if cqueue::notif(flags) {
+        let (key, bytes) = (copy.socket, copy.bytes);
+        let done = cqueue::notif(flags);
+        if done {
             let copied = result.cast_unsigned() & COPIED != 0;
             if copied {
                 self.meters.copied.increment(1)
@@ -189,8 +197,11 @@ impl Uring {
         if last {
             self.lent.copies.remove(at);
             self.finished(key);
+            if let Some(socket) = self.lent.sockets.get_mut(key) {
+                socket.in_place -= bytes;
+            }
         }
-        if !cqueue::notif(flags) {
+        if !done {
             self.account(key, result);
         }
         if last {

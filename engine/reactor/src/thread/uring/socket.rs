@@ -32,6 +32,8 @@ pub(super) struct Socket {
     pub(super) ended: bool,
     /// The kernel copies for this peer whatever it is asked for.
     pub(super) copied: bool,
+    /// Bytes that count as sent and that the kernel may still read from where they lie.
+    pub(super) in_place: usize,
     /// Nobody uses it any more.
     pub(super) closing: bool,
     /// Requests whose last completion has not come.
@@ -51,6 +53,7 @@ impl Socket {
             crowded: false,
             ended: false,
             copied: false,
+            in_place: 0,
             closing: false,
             in_flight: 0,
             inbox: BytesMut::new(),
