@@ -93,6 +93,8 @@ impl Plan {
         for name in LISTENERS {
             let _ = writeln!(text, "{name} = [\"127.0.0.1:0\"]");
         }
+        // Several, however few processors the machine has.
+        text.push_str("[node]\nshards = 4\n");
         for (section, lines) in &self.settings {
             let _ = writeln!(text, "[{section}]\n{}", lines.join("\n"));
         }

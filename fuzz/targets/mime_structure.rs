@@ -79,9 +79,7 @@ fn check_print(structure: &Structure) {
         let mut fetch = encoder.fetch(1);
         fetch.body_structure(structure);
         fetch.body(structure);
-        if let Some(envelope) = structure.envelope() {
-            fetch.envelope(envelope);
-        }
+        fetch.envelope(structure);
         fetch.finish();
         assert_eq!(wire::imap_responses(&encoder.into_pieces().concat()).len(), 1);
     }

@@ -21,6 +21,8 @@ use crate::read::Pinned;
 
 /// Bytes of one chunk.
 pub const CHUNK_BYTES: usize = 256 * 1024;
+/// Longer bodies pass by the cache: a few of them would push all others out.
+const CACHED_MAX_BYTES: u64 = 128 * 1024;
 /// Scopes from here on are not shards.
 pub const SCOPE_LIMIT: u32 = CANDIDATE_SCOPE;
 
@@ -252,7 +254,8 @@ impl Body {
 
     fn chunk(&self, number: u64) -> Result<Bytes, Error> {
         let key = chunk_key(&self.hash, u32::try_from(number).unwrap_or(u32::MAX));
-        let chunk = Pinned::find(&self.database, Family::Blob, &key, None)?
+        let options = (self.len > CACHED_MAX_BYTES).then(|| self.database.past_cache());
+        let chunk = Pinned::find(&self.database, Family::Blob, &key, options)?
             .ok_or_else(|| self.damaged(&format!("chunk {number} is missing")))?
             .into_bytes();
         let expected = (self.len - number * CHUNK_BYTES as u64).min(CHUNK_BYTES as u64);

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, WriteBatch};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions, WriteBatch};
 use self_cell::self_cell;
 
 use crate::error::Error;
@@ -16,6 +16,7 @@ use crate::options;
 /// The open database and the lock of its folder; the lock goes after the database.
 pub(crate) struct Opened {
     pub(crate) db: DB,
+    past_cache: ReadOptions,
     _lock: Arc<File>,
 }
 
@@ -59,7 +60,9 @@ impl Database {
     }
 
     fn with_handles(db: DB, lock: Arc<File>) -> Result<Database, Error> {
-        Database::try_new(Opened { db, _lock: lock }, |opened| {
+        let mut past_cache = ReadOptions::default();
+        past_cache.fill_cache(false);
+        Database::try_new(Opened { db, past_cache, _lock: lock }, |opened| {
             let missing = |name: &str| Error::damaged("database", format!("column family {name} is missing"));
             let own = opened.db.cf_handle(OWN).ok_or_else(|| missing(OWN))?;
             let mut families = [None; Family::ALL.len()];
@@ -72,6 +75,11 @@ impl Database {
 
     pub(crate) fn db(&self) -> &DB {
         &self.borrow_owner().db
+    }
+
+    /// Reads that leave the cache to others.
+    pub(crate) fn past_cache(&self) -> &ReadOptions {
+        &self.borrow_owner().past_cache
     }
 
     pub(crate) fn handle(&self, family: Family) -> &ColumnFamily {

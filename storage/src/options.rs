@@ -71,6 +71,9 @@ impl<'a> Tuning<'a> {
             options.set_min_blob_size(MIN_BLOB_BYTES);
             options.set_blob_file_size(BLOB_FILE_BYTES);
             options.set_blob_compression_type(DBCompressionType::Lz4);
+            // What is read is often read again, and from here it needs no call of the system, no checksum and
+            // no decompression.
+            options.set_blob_cache(&self.cache);
             options.set_enable_blob_gc(true);
             options.set_blob_gc_age_cutoff(0.5);
             options.set_blob_gc_force_threshold(0.6);

@@ -192,6 +192,17 @@ impl<'a> Scan<'a> {
     }
 }
 
+impl Scan<'_> {
+    /// What a function makes of the key and the value of the next row, where they lie: spares the copies
+    /// that [`Row`] holds.
+    pub fn next_with<T>(&mut self, make: impl FnOnce(&[u8], &[u8]) -> T) -> Option<Result<T, Error>> {
+        match &mut self.0 {
+            Source::Disk(cursor) => cursor.next_with(make),
+            Source::Merged(merged) => merged.next().map(|row| row.map(|row| make(&row.key, &row.value))),
+        }
+    }
+}
+
 impl Iterator for Scan<'_> {
     type Item = Result<Row, Error>;
 
@@ -281,6 +292,17 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    fn next_with<T>(&mut self, make: impl FnOnce(&[u8], &[u8]) -> T) -> Option<Result<T, Error>> {
+        match self.item() {
+            Some((key, value)) => {
+                let made = make(key, value);
+                self.advance();
+                Some(Ok(made))
+            }
+            None => self.end().map(Err),
+        }
+    }
+
     /// Why there is no row under the cursor: the end, or an error. Told once.
     pub(crate) fn end(&mut self) -> Option<Error> {
         self.rows.take()?.status().err().map(Error::from)
@@ -291,13 +313,7 @@ impl Iterator for Cursor<'_> {
     type Item = Result<Row, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.item() {
-            Some((key, value)) => {
-                let row = Row { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) };
-                self.advance();
-                Some(Ok(row))
-            }
-            None => self.end().map(Err),
-        }
+        let copy = Bytes::copy_from_slice;
+        self.next_with(|key, value| Row { key: copy(key), value: copy(value) })
     }
 }

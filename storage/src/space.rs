@@ -14,8 +14,11 @@ use parking_lot::Mutex;
 use crate::error::Error;
 use crate::reserve::{Reserve, SLICE_BYTES};
 
-/// How long an answer is good for where no write hangs on it.
+/// How long an answer is good for, unless a write hangs on it.
 const CHECK_EVERY: Duration = Duration::from_millis(10);
+/// With so much more than is needed, an answer that is a moment old is good for a write too: nobody fills that
+/// up within [`CHECK_EVERY`].
+const PLENTY_BYTES: u64 = 1 << 30;
 /// How often it is tried to fill the reserve up.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// Free beside the bytes of a write: RocksDB allocates as much at once for a log of most families.
@@ -103,8 +106,12 @@ impl Space {
         if self.min_free_bytes == 0 {
             return Ok(());
         }
-        let (bytes, mut free_bytes) = (bytes as u64, self.ask());
+        let bytes = bytes as u64;
         let needed_bytes = bytes.saturating_add(MARGIN_BYTES);
+        if self.free_bytes() >= needed_bytes.saturating_add(PLENTY_BYTES) {
+            return Ok(());
+        }
+        let mut free_bytes = self.ask();
         if free_bytes >= needed_bytes {
             return Ok(());
         }

@@ -31,6 +31,9 @@ class Server:
                   ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "pop3", "pop3s", "http")}
         lines = ["[listen]"] + [f'{name} = ["{address}"]' for name, address in listen.items()]
         self.config_file = self.folder / "estafette.toml"
+        if "[node]" not in config:
+            # Several, however few processors the machine has.
+            lines = ["[node]", "shards = 4"] + lines
         self.config_file.write_text("\n".join(lines) + "\n" + config)
         self.process = None
 

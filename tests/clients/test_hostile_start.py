@@ -133,7 +133,7 @@ def test_an_offset_that_is_too_large_is_told(tmp_path):
     ("[smtp]\nmessage_max_bytes = -1\n", "message_max_bytes"),
     ("[smtp\n", "not valid TOML"),
     ("[listen]\nsmtp = [\"nowhere:25\"]\n", "no address to listen on"),
-    ("[node]\nshards = 0\n", "node.shards"),
+    ("[node]\nshards = 257\n", "node.shards"),
 ])
 def test_wrong_settings_stop_the_start(tmp_path, text, said):
     config = tmp_path / "config.toml"

@@ -4,7 +4,7 @@
 
 use crate::{Error, queue};
 use bytes::Bytes;
-use estafette_mailbox::{AccountRef, Action, Command, Context as MailboxContext, Response, Topic, Watchers};
+use estafette_mailbox::{AccountRef, Action, Command, Context as MailboxContext, News, Response, Watchers};
 use estafette_raft::{Context, Group, Machine, MachineError, NewBody, Proposal};
 use estafette_storage::{BodyHash, Family, Read, Transaction};
 use estafette_types::ShardId;
@@ -27,14 +27,14 @@ pub struct ShardMachine {
     shard: ShardId,
     watchers: Arc<Watchers>,
     wakeup: Arc<queue::Wakeup>,
-    topics: Vec<Topic>,
+    news: Vec<News>,
     queue_changed: bool,
 }
 
 impl ShardMachine {
     /// For one shard; `watchers` are told of what changed in mailboxes, `wakeup` of new queue items.
     pub fn new(shard: ShardId, watchers: Arc<Watchers>, wakeup: Arc<queue::Wakeup>) -> ShardMachine {
-        ShardMachine { shard, watchers, wakeup, topics: Vec::new(), queue_changed: false }
+        ShardMachine { shard, watchers, wakeup, news: Vec::new(), queue_changed: false }
     }
 
     fn mailbox(
@@ -45,7 +45,7 @@ impl ShardMachine {
     ) -> Result<Bytes, MachineError> {
         let command = Command::decode(command).map_err(|error| fatal(error.into()))?;
         let context = MailboxContext { shard: self.shard, time_ms: context.time_ms };
-        let response = estafette_mailbox::apply(&context, &command, tx, &mut self.topics)
+        let response = estafette_mailbox::apply(&context, &command, tx, &mut self.news)
             .map_err(|error| fatal(error.into()))?;
         Ok(response.encode().into())
     }
@@ -99,7 +99,7 @@ impl Machine for ShardMachine {
     }
 
     fn written(&mut self) {
-        self.watchers.wake(&mut self.topics);
+        self.watchers.wake(&mut self.news);
         if std::mem::take(&mut self.queue_changed) {
             self.wakeup.wake(self.shard);
         }

@@ -45,4 +45,4 @@ pub use name::{LEVEL_MAX_BYTES, LEVELS_MAX, MailboxName, NAME_MAX_BYTES, NameErr
 pub use rows::{AccountRow, AccountState, Delivered, MailboxRow, MessageRow, NameRow, SpecialUse};
 pub use structure::{STRUCTURES_BYTES, Structures};
 pub use uid_maps::{UID_MAPS_BYTES, UidMaps};
-pub use watch::{Listener, Topic, Watch, Watchers};
+pub use watch::{Listener, News, Topic, Watch, Watchers};

@@ -181,12 +181,20 @@ pub fn message<R: Read + ?Sized>(rows: &R, at: MailboxRef, uid: Uid) -> Result<O
     row(rows, Kind::Message, at.message(uid), MessageRow::decode)
 }
 
-/// Several messages, by one read; in the order of `uids`, without those that do not exist.
+/// From so many messages that lie together on, a scan costs less than looking for each.
+const SCAN_MIN: usize = 6;
+
+/// Several messages, by one read; `uids` ascend, and those that do not exist are left out.
 pub fn messages_of<R: Read + ?Sized>(rows: &R, at: MailboxRef, uids: &[Uid]) -> Result<Vec<Message>, Error> {
     // One read of one row costs less than one read of several.
     if let [uid] = uids {
         let row = message(rows, at, *uid)?;
         return Ok(row.map(|row| Message { uid: *uid, row }).into_iter().collect());
+    }
+    if let ([first, .., last], SCAN_MIN..) = (uids, uids.len())
+        && last.value().saturating_sub(first.value()) as usize + 1 == uids.len()
+    {
+        return messages(rows, at, *first..=*last)?.collect();
     }
     let keys: Vec<Vec<u8>> = uids.iter().map(|uid| at.message(*uid)).collect();
     let values = rows.read_many(Family::Row, &keys)?;
@@ -211,12 +219,13 @@ pub fn messages<R: Read + ?Sized>(
     if let Some(next) = uids.end().value().checked_add(1).and_then(Uid::new) {
         range.end = at.message(next);
     }
-    let parse = |row: Row| {
-        let uid = Parsed::of(&row.key).and_then(|key| key.uid());
-        let message = uid.zip(MessageRow::decode(&row.value));
-        message.map(|(uid, row)| Message { uid, row }).ok_or_else(|| damaged(Kind::Message, &row.key))
+    let parse = |key: &[u8], value: &[u8]| {
+        let uid = Parsed::of(key).and_then(|key| key.uid());
+        let message = uid.zip(MessageRow::decode(value));
+        message.map(|(uid, row)| Message { uid, row }).ok_or_else(|| damaged(Kind::Message, key))
     };
-    Ok(scan(rows, range)?.map(move |row| parse(row?)))
+    let mut rows = scan(rows, range)?;
+    Ok(std::iter::from_fn(move || Some(rows.next_with(parse)?.unwrap_or_else(|error| Err(error.into())))))
 }
 
 /// The messages with `\Deleted`.

@@ -16,6 +16,8 @@ use std::sync::Arc;
 pub const STRUCTURES_BYTES: u64 = 64 << 20;
 /// Bytes of a body that are held at once while it is scanned.
 const SCAN_BYTES: u64 = 1 << 20;
+/// Bytes that an envelope takes once it was printed (counted, not measured).
+const PRINTED_BYTES: usize = 512;
 /// Bytes of a usual structure, for the first size of the cache's table.
 const USUAL_BYTES: u64 = 4096;
 
@@ -69,9 +71,9 @@ impl Structures {
         }
     }
 
-    /// True when the structure of a body is in memory.
-    pub fn holds(&self, hash: &BodyHash) -> bool {
-        self.cache.contains_key(hash)
+    /// The structure of a body, when it is in memory.
+    pub fn at_hand(&self, hash: &BodyHash) -> Option<Arc<Structure>> {
+        self.cache.get(hash).map(|known| known.structure)
     }
 
     /// The structure of a message that was scanned while it came in: saves reading it again. The row
@@ -114,7 +116,8 @@ fn load(store: &Store, hash: &BodyHash) -> Result<Option<Known>, Miss> {
 
 fn known(structure: Structure, row_bytes: usize) -> Known {
     let parts = structure.parts().len().saturating_mul(size_of::<Part>());
-    Known { structure: Arc::new(structure), bytes: row_bytes.saturating_add(parts) as u64 }
+    let bytes = row_bytes.saturating_add(parts).saturating_add(PRINTED_BYTES);
+    Known { structure: Arc::new(structure), bytes: bytes as u64 }
 }
 
 fn scan(body: &Body) -> Result<Structure, estafette_storage::Error> {

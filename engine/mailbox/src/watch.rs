@@ -1,10 +1,12 @@
 //! Waking those who wait for changes: IDLE, NOTIFY, open pages.
 //!
 //! A watcher costs its listener, a token and its place in a list: nothing is buffered here. What
-//! changed is for the woken session to read, by the ModSeq that it knows. Called after the rows were
-//! written, so a woken session sees the change.
+//! changed is for the woken session to read, by the ModSeq that it knows. It is told how far the mailbox
+//! has come, so that it need not read when it knows that already. Called after the rows were written, so
+//! a woken session sees the change.
 
 use crate::key::{AccountRef, MailboxRef};
+use estafette_types::ModSeq;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -22,11 +24,33 @@ pub enum Topic {
     Mailboxes(AccountRef),
 }
 
+/// A change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct News {
+    /// Of what.
+    pub topic: Topic,
+    /// How far a mailbox has come: its HIGHESTMODSEQ, or [`News::GONE`]. Without meaning for names.
+    pub modseq: ModSeq,
+}
+
+impl News {
+    /// Past all that a mailbox reaches: it was deleted.
+    pub const GONE: ModSeq = ModSeq(u64::MAX);
+
+    pub(crate) fn of_mailbox(at: MailboxRef, modseq: ModSeq) -> News {
+        News { topic: Topic::Mailbox(at), modseq }
+    }
+
+    pub(crate) fn of_names(at: AccountRef) -> News {
+        News { topic: Topic::Mailboxes(at), modseq: ModSeq(0) }
+    }
+}
+
 /// Who is woken. One for each thread of sessions is enough: the token says which session.
 pub trait Listener: Send + Sync {
     /// Something changed. Must return quickly and may be called from any thread; several changes may be
-    /// told as one.
-    fn changed(&self, token: u64, topic: Topic);
+    /// told as one, by the last of them.
+    fn changed(&self, token: u64, news: News);
 }
 
 #[derive(Debug, Default)]
@@ -71,13 +95,15 @@ impl Watchers {
     }
 
     /// Tells all who watch these, once for each topic, and empties the list.
-    pub fn wake(&self, topics: &mut Vec<Topic>) {
-        topics.sort_unstable();
-        topics.dedup();
-        for topic in topics.drain(..) {
-            let Some(stripe) = self.stripe(topic) else { continue };
-            if let Some(entries) = stripe.0.lock().get(&topic) {
-                entries.iter().for_each(|entry| entry.listener.changed(entry.token, topic));
+    pub fn wake(&self, news: &mut Vec<News>) {
+        news.sort_unstable();
+        // Of each topic the last stays.
+        news.reverse();
+        news.dedup_by_key(|news| news.topic);
+        for news in news.drain(..) {
+            let Some(stripe) = self.stripe(news.topic) else { continue };
+            if let Some(entries) = stripe.0.lock().get(&news.topic) {
+                entries.iter().for_each(|entry| entry.listener.changed(entry.token, news));
             }
         }
     }
@@ -120,11 +146,11 @@ mod tests {
     use estafette_types::{AccountId, MailboxId, ShardId};
 
     #[derive(Default)]
-    struct Heard(Mutex<Vec<u64>>);
+    struct Heard(Mutex<Vec<(u64, u64)>>);
 
     impl Listener for Heard {
-        fn changed(&self, token: u64, _: Topic) {
-            self.0.lock().push(token);
+        fn changed(&self, token: u64, news: News) {
+            self.0.lock().push((token, news.modseq.0));
         }
     }
 
@@ -133,15 +159,15 @@ mod tests {
         let watchers = Arc::new(Watchers::default());
         let heard = Arc::new(Heard::default());
         let account = AccountRef { shard: ShardId(1), account: AccountId(1) };
-        let (one, two) =
-            (Topic::Mailbox(account.mailbox(MailboxId(1))), Topic::Mailbox(account.mailbox(MailboxId(2))));
-        let first = watchers.watch(one, heard.clone(), 7);
-        let _second = watchers.watch(one, heard.clone(), 8);
-        let _third = watchers.watch(two, heard.clone(), 9);
-        watchers.wake(&mut vec![one, one]);
+        let (one, two) = (account.mailbox(MailboxId(1)), account.mailbox(MailboxId(2)));
+        let first = watchers.watch(Topic::Mailbox(one), heard.clone(), 7);
+        let _second = watchers.watch(Topic::Mailbox(one), heard.clone(), 8);
+        let _third = watchers.watch(Topic::Mailbox(two), heard.clone(), 9);
+        let at = |modseq| News::of_mailbox(one, ModSeq(modseq));
+        watchers.wake(&mut vec![at(4), at(5), at(3)]);
         drop(first);
-        watchers.wake(&mut vec![one, Topic::Mailboxes(account)]);
-        assert_eq!(*heard.0.lock(), [7, 8, 8]);
+        watchers.wake(&mut vec![at(6), News::of_names(account)]);
+        assert_eq!(*heard.0.lock(), [(7, 5), (8, 5), (8, 6)]);
         assert_eq!(watchers.count(), 2);
     }
 }

@@ -4,7 +4,7 @@
 use estafette_mailbox::{
     AccountRef, Action, Command, Context, DELIVERY_REMEMBERED_MS, Delivered, DeliveryId, EXPUNGE_ROWS_MAX,
     FlagChange, Flags, KEYWORDS_MAX, Keyword, Listener, MAILBOXES_MAX, MailboxName, MailboxRef, NewMessage,
-    Refusal, Response, SystemFlags, Target, Topic, UidMaps, WORK_MAX, Watchers, apply, check, read,
+    News, Refusal, Response, SystemFlags, Target, Topic, UidMaps, WORK_MAX, Watchers, apply, check, read,
 };
 use estafette_storage::{BodyHash, Direction, Family, Read, Settings, Store};
 use estafette_types::{AccountId, MailboxId, ModSeq, ShardId, Uid, UidSet};
@@ -350,7 +350,7 @@ fn a_change_is_told_to_who_watches() {
     #[derive(Default)]
     struct Count(AtomicU64);
     impl Listener for Count {
-        fn changed(&self, token: u64, _: Topic) {
+        fn changed(&self, token: u64, _: News) {
             self.0.fetch_add(token, Ordering::Relaxed);
         }
     }
@@ -358,13 +358,13 @@ fn a_change_is_told_to_who_watches() {
     let (watchers, count) = (Arc::new(Watchers::default()), Arc::new(Count::default()));
     let _inbox = watchers.watch(Topic::Mailbox(node.inbox()), count.clone(), 1);
     let _list = watchers.watch(Topic::Mailboxes(AT), count.clone(), 100);
-    let mut topics = Vec::new();
+    let mut news = Vec::new();
     let context = Context { shard: SHARD, time_ms: node.time_ms };
     let mut step = |action| {
         let mut tx = node.store.transaction();
-        apply(&context, &Command { account: AT.account, action }, &mut tx, &mut topics).unwrap();
+        apply(&context, &Command { account: AT.account, action }, &mut tx, &mut news).unwrap();
         node.store.apply(tx).unwrap();
-        watchers.wake(&mut topics);
+        watchers.wake(&mut news);
         count.0.swap(0, Ordering::Relaxed)
     };
     // The first command makes the account too.

@@ -57,7 +57,7 @@ async fn change(engine: &Engine, change: Change) -> Result<Reply, EngineError> {
 /// Makes shards, plans and the first operator where there are none yet. `Some` when it was made now.
 pub(crate) async fn first_contents(engine: &Engine) -> Result<Option<FirstOperator>, StartError> {
     if engine.directory.read().shards().is_empty() {
-        let shards = (1..=engine.config.node.shards).map(ShardId).collect();
+        let shards = (1..=engine.config.node.shards()).map(ShardId).collect();
         change(engine, Change::SetShards { shards }).await?;
     }
     let mut settings = engine.directory.read().settings().clone();

@@ -3,6 +3,7 @@
 //!
 //! A version once written is read for ever; see the fixture in the tests.
 
+use crate::part::Printed;
 use crate::{
     Disposition, Envelope, EnvelopeAddress, HeaderBlock, Kind, NESTING_MAX, PARTS_MAX, Parameter, Part,
     Structure,
@@ -61,7 +62,7 @@ impl Structure {
         if input.0.has_remaining() || !is_tree(&parts) {
             return Err(DecodeError::Damaged);
         }
-        Ok(Structure { parts, header })
+        Ok(Structure { parts, header, printed: Printed::default() })
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::Envelope;
 use bytes::Bytes;
 use std::ops::{Deref, Range};
+use std::sync::OnceLock;
 
 /// What a message is made of. Parts are in the order of their headers (a parent before its
 /// children); the first is the message itself.
@@ -10,7 +11,21 @@ use std::ops::{Deref, Range};
 pub struct Structure {
     pub(crate) parts: Vec<Part>,
     pub(crate) header: HeaderBlock,
+    pub(crate) printed: Printed,
 }
+
+/// What a protocol prints of the envelope, made once. Says nothing that the envelope does not say, so all
+/// are equal.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Printed(OnceLock<Bytes>);
+
+impl PartialEq for Printed {
+    fn eq(&self, _: &Printed) -> bool {
+        true
+    }
+}
+
+impl Eq for Printed {}
 
 /// The header block of a message, with the empty line that ends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,6 +222,16 @@ impl Structure {
     /// The envelope of the message itself.
     pub fn envelope(&self) -> Option<&Envelope> {
         self.parts.first()?.envelope.as_deref()
+    }
+
+    /// The envelope as it was printed before ([`Structure::keep_printed`]).
+    pub fn printed(&self) -> Option<&Bytes> {
+        self.printed.0.get()
+    }
+
+    /// Keeps the envelope as it is printed, for all who share the structure. The first text stays.
+    pub fn keep_printed(&self, text: &[u8]) {
+        self.printed.0.get_or_init(|| Bytes::copy_from_slice(text));
     }
 
     /// The size of the whole message in bytes, as stored.

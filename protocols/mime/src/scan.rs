@@ -6,6 +6,7 @@
 
 use crate::content::ContentType;
 use crate::gather::{Budget, Gathered};
+use crate::part::Printed;
 use crate::{
     BOUNDARY_MAX_BYTES, FIELD_MAX_BYTES, HEADER_KEPT_MAX_BYTES, HeaderBlock, Kind, NESTING_MAX, PARTS_MAX,
     Part, Structure,
@@ -135,7 +136,7 @@ impl Scanner {
             Some(block) => HeaderBlock::Kept(Bytes::from(block)),
             None => HeaderBlock::InMessage,
         };
-        Structure { parts: self.parts, header }
+        Structure { parts: self.parts, header, printed: Printed::default() }
     }
 
     /// Adds to the line that is not complete.

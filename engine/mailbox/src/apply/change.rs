@@ -26,6 +26,7 @@ impl Work<'_> {
         let mut open = self.open(mailbox)?;
         let messages = self.pick(&open, uids)?;
         let keywords = match change {
+            FlagChange::Remove if flags.keywords.is_empty() => KeywordSet::default(),
             FlagChange::Remove => self.keyword_table(&mut open)?.known(&flags.keywords),
             FlagChange::Add | FlagChange::Replace => {
                 let (set, room) = self.number_keywords(&mut open, &flags.keywords)?;

@@ -9,7 +9,7 @@ use crate::key::{Kind, MailboxRef, after};
 use crate::name::{MailboxName, SEPARATOR};
 use crate::read;
 use crate::rows::{MailboxRow, NameRow, SpecialUse};
-use crate::watch::Topic;
+use crate::watch::News;
 use estafette_types::{MailboxId, UidValidity};
 use std::num::NonZeroU32;
 
@@ -65,7 +65,7 @@ impl Work<'_> {
             self.remove_name(name);
         }
         self.remove_row(open.at.key(Kind::Mailbox, &[]));
-        self.tell(Topic::Mailbox(open.at));
+        self.tell(News::of_mailbox(open.at, News::GONE));
         let done = purge_mailbox(self.tx, open.at, WORK_MAX)?.is_some();
         if !done {
             self.put(self.at.key(Kind::Doomed, &id.0.to_be_bytes()), vec![1]);
@@ -249,13 +249,13 @@ impl Work<'_> {
 
     fn put_name(&mut self, name: &MailboxName, row: NameRow) {
         self.put(self.at.key(Kind::Name, name.as_str().as_bytes()), row.encode());
-        self.tell(Topic::Mailboxes(self.at));
+        self.tell(News::of_names(self.at));
     }
 
     fn remove_name(&mut self, name: &MailboxName) {
         self.remove_row(self.at.key(Kind::Name, name.as_str().as_bytes()));
         self.account.mailboxes = self.account.mailboxes.saturating_sub(1);
-        self.tell(Topic::Mailboxes(self.at));
+        self.tell(News::of_names(self.at));
     }
 
     fn is_subscribed(&self, name: &MailboxName) -> Result<bool, Stop> {
@@ -270,6 +270,6 @@ impl Work<'_> {
         } else {
             self.remove_row(key);
         }
-        self.tell(Topic::Mailboxes(self.at));
+        self.tell(News::of_names(self.at));
     }
 }

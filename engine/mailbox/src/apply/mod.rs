@@ -17,7 +17,7 @@ use crate::flags::{Keyword, KeywordSet, KeywordTable};
 use crate::key::{AccountRef, Kind, MailboxRef};
 use crate::read::{self, Message};
 use crate::rows::{AccountRow, AccountState, MailboxRow};
-use crate::watch::Topic;
+use crate::watch::News;
 use delivery::period_of;
 
 pub use change::EXPUNGE_ROWS_MAX;
@@ -25,7 +25,7 @@ pub(crate) use delivery::FOR_EVER;
 use estafette_storage::{Family, Transaction};
 use estafette_types::{EmailId, MailboxId, ModSeq, Uid, UidSet};
 
-/// Applies a command within a transaction. `topics` gets what it changed, to be told to
+/// Applies a command within a transaction. `news` gets what it changed, to be told to
 /// [`crate::Watchers`] once the transaction is written.
 ///
 /// # Errors
@@ -35,15 +35,15 @@ pub fn apply(
     context: &Context,
     command: &Command,
     tx: &mut Transaction,
-    topics: &mut Vec<Topic>,
+    news: &mut Vec<News>,
 ) -> Result<Response, Error> {
     let savepoint = tx.savepoint();
-    let told = topics.len();
-    match run(context, command, tx, topics) {
+    let told = news.len();
+    match run(context, command, tx, news) {
         Ok(response) => Ok(response),
         Err(Stop::Refused(refusal)) => {
             tx.rollback_to(savepoint);
-            topics.truncate(told);
+            news.truncate(told);
             Ok(Response::Refused(refusal))
         }
         Err(Stop::Failed(error)) => Err(error),
@@ -54,17 +54,17 @@ fn run(
     context: &Context,
     command: &Command,
     tx: &mut Transaction,
-    topics: &mut Vec<Topic>,
+    news: &mut Vec<News>,
 ) -> Result<Response, Stop> {
     let at = AccountRef { shard: context.shard, account: command.account };
     let mut work = match (&command.action, read::account_row(&*tx, at)?) {
-        (Action::DeleteAccount, row) => return purge::delete_account(context, at, row, tx, topics),
+        (Action::DeleteAccount, row) => return purge::delete_account(context, at, row, tx, news),
         (Action::Purge, None) => return Ok(Response::Purged { more: false }),
         (Action::Purge, Some(row)) if row.state == AccountState::Doomed => {
             return purge::account(at, row, tx);
         }
         (Action::Purge, Some(_)) => return purge::mailboxes(at, tx),
-        (_, row) => Work::begin(*context, at, row, tx, topics)?,
+        (_, row) => Work::begin(*context, at, row, tx, news)?,
     };
     let response = match &command.action {
         Action::Ensure | Action::DeleteAccount | Action::Purge => Response::Done,
@@ -111,6 +111,9 @@ impl From<estafette_storage::Error> for Stop {
     }
 }
 
+/// So few messages are looked for by their UIDs alone.
+const FEW: u32 = 4;
+
 /// A command under way in one account. The account's row is written at the end, when it changed.
 pub(crate) struct Work<'a> {
     context: Context,
@@ -118,7 +121,7 @@ pub(crate) struct Work<'a> {
     account: AccountRow,
     before: Option<AccountRow>,
     tx: &'a mut Transaction,
-    topics: &'a mut Vec<Topic>,
+    news: &'a mut Vec<News>,
 }
 
 /// A mailbox that a command changes. Its row is written by [`Work::close`].
@@ -142,7 +145,7 @@ impl<'a> Work<'a> {
         at: AccountRef,
         row: Option<AccountRow>,
         tx: &'a mut Transaction,
-        topics: &'a mut Vec<Topic>,
+        news: &'a mut Vec<News>,
     ) -> Result<Work<'a>, Stop> {
         if row.is_some_and(|row| row.state != AccountState::Live) {
             return Err(Refusal::NoAccount.into());
@@ -158,7 +161,7 @@ impl<'a> Work<'a> {
             last_uid_validity: 0,
             delivery_period: period_of(context.time_ms),
         };
-        let mut work = Work { context, at, account: row.unwrap_or(new), before: row, tx, topics };
+        let mut work = Work { context, at, account: row.unwrap_or(new), before: row, tx, news };
         if row.is_none() {
             work.create_usual_mailboxes();
         }
@@ -179,9 +182,9 @@ impl<'a> Work<'a> {
         self.tx.delete(Family::Row, key);
     }
 
-    fn tell(&mut self, topic: Topic) {
-        if self.topics.last() != Some(&topic) {
-            self.topics.push(topic);
+    fn tell(&mut self, news: News) {
+        if self.news.last() != Some(&news) {
+            self.news.push(news);
         }
     }
 
@@ -196,7 +199,7 @@ impl<'a> Work<'a> {
             self.put(open.at.key(Kind::Keywords, &[]), table.encode());
         }
         self.put(open.at.key(Kind::Mailbox, &[]), open.row.encode());
-        self.tell(Topic::Mailbox(open.at));
+        self.tell(News::of_mailbox(open.at, open.row.highest_modseq));
     }
 
     fn keyword_table<'o>(&self, open: &'o mut Open) -> Result<&'o mut KeywordTable, Stop> {
@@ -229,6 +232,11 @@ impl<'a> Work<'a> {
 
     /// The messages of a set that exist, or a refusal when they are too many for one command.
     fn pick(&self, open: &Open, uids: &UidSet) -> Result<Vec<Message>, Stop> {
+        if uids.len() <= FEW {
+            // Looking for them takes no longer than reading which there are.
+            let wanted: Vec<Uid> = uids.iter().collect();
+            return Ok(read::messages_of(&*self.tx, open.at, &wanted)?);
+        }
         let found = block::existing(&*self.tx, open.at, &open.row, uids)?;
         if found.len() as usize > WORK_MAX {
             return Err(Refusal::TooMuch.into());

@@ -6,7 +6,7 @@ use crate::command::{Context, Response, WORK_MAX};
 use crate::key::{AccountRef, Kind, MailboxRef, after, parse};
 use crate::read::{self, damaged};
 use crate::rows::{AccountRow, AccountState, MessageRow};
-use crate::watch::Topic;
+use crate::watch::News;
 use estafette_storage::{Family, Transaction};
 use estafette_types::{EmailId, MailboxId};
 
@@ -60,7 +60,7 @@ pub(super) fn delete_account(
     at: AccountRef,
     row: Option<AccountRow>,
     tx: &mut Transaction,
-    topics: &mut Vec<Topic>,
+    news: &mut Vec<News>,
 ) -> Result<Response, Stop> {
     let row = row.unwrap_or(AccountRow {
         state: AccountState::Gone,
@@ -76,9 +76,9 @@ pub(super) fn delete_account(
     if row.state == AccountState::Live {
         for mailbox in read::names(&*tx, at)?.into_iter().filter_map(|(_, row)| row.mailbox) {
             tx.delete(Family::Row, at.mailbox(mailbox).key(Kind::Mailbox, &[]));
-            topics.push(Topic::Mailbox(at.mailbox(mailbox)));
+            news.push(News::of_mailbox(at.mailbox(mailbox), News::GONE));
         }
-        topics.push(Topic::Mailboxes(at));
+        news.push(News::of_names(at));
         let own = at.key(Kind::Name, &[])..after(at.key(Kind::Doomed, &[]));
         tx.delete_range(Family::Row, own);
         let row = AccountRow { state: AccountState::Doomed, bytes: 0, messages: 0, mailboxes: 0, ..row };

@@ -46,13 +46,18 @@ pub(crate) struct Config {
     pub(crate) log: LogConfig,
 }
 
+/// Processors that one shard keeps busy, about.
+const PROCESSORS_EACH: usize = 4;
+/// Shards that a node makes by itself.
+const SHARDS_MAX: u32 = 4;
+
 /// This node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct NodeConfig {
     /// The name by which it greets clients; empty for the host's own name.
     pub(crate) hostname: String,
-    /// Shards of mailboxes made at the first start.
+    /// Shards of mailboxes made at the first start; 0 for one for each four processors, at most four.
     pub(crate) shards: u32,
     /// Threads that serve sessions; 0 for one for each processor.
     pub(crate) threads: usize,
@@ -86,11 +91,20 @@ impl IoConfig {
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        NodeConfig { hostname: String::new(), shards: 4, threads: 0, io: IoConfig::Auto }
+        NodeConfig { hostname: String::new(), shards: 0, threads: 0, io: IoConfig::Auto }
     }
 }
 
 impl NodeConfig {
+    /// How many shards are made: as set, or few. More of them share the work of more processors, but what
+    /// comes at the same time is then joined into more and smaller log entries.
+    pub(crate) fn shards(&self) -> u32 {
+        match self.shards {
+            0 => u32::try_from(self.threads().div_ceil(PROCESSORS_EACH)).unwrap_or(SHARDS_MAX).min(SHARDS_MAX),
+            count => count,
+        }
+    }
+
     /// How many threads serve sessions: as set, or one for each processor.
     pub(crate) fn threads(&self) -> usize {
         match self.threads {
@@ -429,7 +443,7 @@ impl Config {
 
     fn validate(&self) -> Result<(), ConfigError> {
         let range = |key, ok, wanted| if ok { Ok(()) } else { Err(ConfigError::Range { key, wanted }) };
-        range("node.shards", (1..=256).contains(&self.node.shards), "1 to 256")?;
+        range("node.shards", self.node.shards <= 256, "0 to 256")?;
         range("smtp.recipients_max", self.smtp.recipients_max >= 100, "100 or more (RFC 5321 §4.5.3.1.8)")?;
         range("smtp.message_max_bytes", self.smtp.message_max_bytes >= 65_536, "65536 or more")?;
         range("imap.line_max_bytes", self.imap.line_max_bytes >= 8_192, "8192 or more (RFC 9051 §4)")?;

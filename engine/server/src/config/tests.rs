@@ -63,7 +63,7 @@ fn unknown_keys_name_the_nearest() {
     );
     assert_eq!(said("[stmp]\n"), "there is no setting 'stmp'; did you mean 'smtp'?");
     assert_eq!(said("zzzzqqqq = 1"), "there is no setting 'zzzzqqqq'");
-    assert!(said("[node]\nshards = 0").contains("node.shards"));
+    assert!(said("[node]\nshards = 257").contains("node.shards"));
     let low = said("[storage]\nmin_free_bytes = 134217727");
     assert!(low.contains("'storage.min_free_bytes' must be 134217728 (128 MiB) or more"), "{low}");
     assert!(said("[listen]\nsmtp = [\"nowhere\"]").contains("is no address to listen on"));

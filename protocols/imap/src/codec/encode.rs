@@ -23,6 +23,9 @@ use std::fmt::{Arguments, Write};
 /// Longer strings are sent as literals.
 const QUOTED_MAX: usize = 1024;
 
+/// Digits of the largest number.
+const DIGITS_MAX: usize = 20;
+
 /// Prints responses one after the other.
 #[derive(Debug, Default)]
 pub struct Encoder {
@@ -73,9 +76,24 @@ impl Encoder {
         self.out.copy(text.as_bytes());
     }
 
+    /// A number; what prints most of them need not go through the machinery of formatting.
+    pub(super) fn number(&mut self, number: u64) {
+        let mut digits = [b'0'; DIGITS_MAX];
+        let (mut rest, mut used) = (number, 0);
+        for place in digits.iter_mut().rev() {
+            *place += (rest % 10).to_le_bytes()[0];
+            (rest, used) = (rest / 10, used + 1);
+            if rest == 0 {
+                break;
+            }
+        }
+        self.out.copy(digits.get(DIGITS_MAX - used..).unwrap_or_default());
+    }
+
     /// `tag OK [code] text`
     pub fn tagged(&mut self, tag: &Tag, condition: Condition, code: Option<&Code>, text: &str) {
-        self.print(format_args!("{tag} "));
+        self.raw(tag.as_str());
+        self.raw(" ");
         self.condition(condition, code, text);
     }
 
@@ -152,15 +170,16 @@ impl Encoder {
     /// `* FLAGS (…)`
     pub fn flags(&mut self, flags: &[Flag]) {
         self.raw("* FLAGS ");
-        self.flag_list(flags, false);
+        self.flag_list(flags.iter().map(Flag::as_str), false);
         self.raw("\r\n");
     }
 
-    pub(super) fn flag_list(&mut self, flags: &[Flag], recent: bool) {
+    pub(super) fn flag_list<'f>(&mut self, flags: impl IntoIterator<Item = &'f str>, recent: bool) {
         self.raw("(");
         let recent = if recent { Some("\\Recent") } else { None };
-        for (i, flag) in flags.iter().map(Flag::as_str).chain(recent).enumerate() {
-            self.print(format_args!("{}{flag}", if i == 0 { "" } else { " " }));
+        for (i, flag) in flags.into_iter().chain(recent).enumerate() {
+            self.raw(if i == 0 { "" } else { " " });
+            self.raw(flag);
         }
         self.raw(")");
     }

@@ -3,7 +3,6 @@
 use super::date::DateTime;
 use super::encode::Encoder;
 use super::fetch::{Part, Partial, Section, SectionText};
-use super::flag::Flag;
 use super::rope::Rope;
 use bytes::Bytes;
 use estafette_types::{ModSeq, Uid};
@@ -18,13 +17,20 @@ pub struct FetchWriter<'a> {
 
 impl<'a> FetchWriter<'a> {
     pub(super) fn new(encoder: &'a mut Encoder, number: u32) -> FetchWriter<'a> {
-        encoder.print(format_args!("* {number} FETCH ("));
+        encoder.raw("* ");
+        encoder.number(number.into());
+        encoder.raw(" FETCH (");
         FetchWriter { encoder, empty: true }
     }
 
     /// Ends the line.
     pub fn finish(self) {
-        self.encoder.print(format_args!(")\r\n"));
+        self.encoder.raw(")\r\n");
+    }
+
+    /// Prints the head of an item whose literal is sent by other means, and leaves the line open there.
+    pub(crate) fn announce(mut self, head: &str) {
+        self.item(head);
     }
 
     /// Begins an item: a space when it is not the first.
@@ -37,13 +43,13 @@ impl<'a> FetchWriter<'a> {
     }
 
     /// `FLAGS (…)`; `recent` adds `\Recent` (RFC 3501).
-    pub fn flags(&mut self, flags: &[Flag], recent: bool) {
+    pub fn flags<'f>(&mut self, flags: impl IntoIterator<Item = &'f str>, recent: bool) {
         self.item("FLAGS ").flag_list(flags, recent);
     }
 
     /// `UID n`
     pub fn uid(&mut self, uid: Uid) {
-        self.item("UID ").print(format_args!("{uid}"));
+        self.item("UID ").number(uid.value().into());
     }
 
     /// `INTERNALDATE "…"`
@@ -61,7 +67,7 @@ impl<'a> FetchWriter<'a> {
 
     /// `RFC822.SIZE n`
     pub fn size(&mut self, bytes: u64) {
-        self.item("RFC822.SIZE ").print(format_args!("{bytes}"));
+        self.item("RFC822.SIZE ").number(bytes);
     }
 
     /// `MODSEQ (n)` (RFC 7162)

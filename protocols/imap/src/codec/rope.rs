@@ -52,6 +52,11 @@ impl Rope {
         Place { pieces: self.pieces.len(), at: self.tail.len() }
     }
 
+    /// What was added since a place; `None` when that is not in one piece any more.
+    pub(super) fn since(&self, place: Place) -> Option<&[u8]> {
+        self.tail.get(place.at..).filter(|_| place.pieces == self.pieces.len())
+    }
+
     /// Adds a copy of what was added between two places. False, and nothing is added, when that is not in
     /// one piece any more.
     pub(super) fn repeat(&mut self, of: Range<Place>) -> bool {

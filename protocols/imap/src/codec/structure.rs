@@ -10,9 +10,18 @@ use bytes::Bytes;
 use estafette_mime::{Envelope, EnvelopeAddress, Kind, Parameter, PartRef, Structure};
 
 impl FetchWriter<'_> {
-    /// `ENVELOPE (…)`
-    pub fn envelope(&mut self, envelope: &Envelope) {
-        self.item("ENVELOPE ").envelope(envelope);
+    /// `ENVELOPE (…)`. Printed once for all who share the structure, where it is the same in every dialect.
+    pub fn envelope(&mut self, structure: &Structure) {
+        let Some(envelope) = structure.envelope() else { return };
+        let encoder = self.item("ENVELOPE ");
+        if let Some(text) = structure.printed() {
+            return encoder.out.copy(text);
+        }
+        let start = encoder.out.place();
+        encoder.envelope(envelope);
+        if let Some(text) = encoder.out.since(start).filter(|text| text.is_ascii()) {
+            structure.keep_printed(text);
+        }
     }
 
     /// `BODY (…)`: the structure without extension data.
@@ -195,7 +204,7 @@ mod tests {
     }
 
     fn envelope(writer: &mut FetchWriter<'_>, structure: &Structure) {
-        writer.envelope(structure.envelope().unwrap());
+        writer.envelope(structure);
     }
 
     /// The message of RFC 9051 §8, in part.

@@ -204,7 +204,7 @@ impl Core {
 
     /// All that was printed and sent in this step; what comes next speaks as the client wants.
     pub(crate) fn take_printed(&mut self) -> Vec<Bytes> {
-        let fresh = self.fresh_encoder();
+        let fresh = Encoder::new(self.dialect());
         let mut pieces = std::mem::take(&mut self.pieces);
         pieces.extend(std::mem::replace(&mut self.encoder, fresh).into_pieces());
         let count = pieces.iter().map(Bytes::len).sum();
@@ -214,11 +214,6 @@ impl Core {
 
     pub(crate) fn dialect(&self) -> Dialect {
         if self.enabled.rev2 || self.enabled.utf8 { Dialect::Utf8 } else { Dialect::Ascii }
-    }
-
-    /// An empty encoder that speaks as the client wants.
-    pub(crate) fn fresh_encoder(&self) -> Encoder {
-        Encoder::new(self.dialect())
     }
 
     /// True when passwords may be sent.
@@ -292,7 +287,7 @@ impl Core {
             line.uid(changed.uid);
         }
         if flags {
-            line.flags(&changed.flags.to_list(), false);
+            line.flags(changed.flags.names(), false);
         }
         if self.enabled.condstore {
             line.mod_seq(changed.modseq);

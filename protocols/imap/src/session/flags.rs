@@ -93,6 +93,12 @@ impl Flags {
         system.chain(self.keywords.iter().cloned().map(Flag::Keyword)).collect()
     }
 
+    /// As they are told: the system flags first.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let system = SystemFlags::NAMED.iter().filter(|(bit, _)| self.system.has(*bit));
+        system.map(|(_, flag)| flag.as_str()).chain(self.keywords.iter().map(Keyword::as_str))
+    }
+
     /// Adds a keyword unless it is there.
     pub fn add_keyword(&mut self, keyword: Keyword) {
         if !self.keywords.contains(&keyword) {

@@ -14,6 +14,7 @@ use estafette_mailbox::{Action, MailboxRef, NewMessage, Response, WORK_MAX, read
 use estafette_raft::NewBody;
 use estafette_storage::BodyHash;
 use estafette_types::{MailboxId, ModSeq, Uid, UidSet, UidValidity};
+use std::sync::Arc;
 
 /// Messages of one command.
 pub(super) const WORK: u32 = 2048;
@@ -56,7 +57,7 @@ impl ImapService {
     }
 
     pub(super) async fn store(
-        &self,
+        &mut self,
         mailbox: MailboxId,
         mut uids: UidSet,
         how: StoreAction,
@@ -86,13 +87,13 @@ impl ImapService {
             own_modseq = Some(modseq).filter(|_| alone && !changed.is_empty());
             modified = modified.union(&more);
         }
-        let moment = Moment::of(&self.engine);
-        let row = moment.mailbox(at)?;
-        let keywords = moment.keywords(at)?;
+        let modseq = self.opened(at)?.reached()?;
         let there: Vec<Uid> = asked.difference(&modified).iter().collect();
-        let rows = read::messages_of(&moment.view, at, &there)?;
+        let engine = Arc::clone(&self.engine);
+        let rows = read::messages_of(&engine.store, at, &there)?;
+        let keywords = self.opened(at)?.keywords(&engine.store, &rows)?;
         let messages = rows.iter().map(|row| keywords.changed(row)).collect();
-        Ok(Answer::Stored { messages, modified, own_modseq, modseq: row.highest_modseq })
+        Ok(Answer::Stored { messages, modified, own_modseq, modseq })
     }
 
     pub(super) async fn copy(

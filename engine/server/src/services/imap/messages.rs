@@ -1,8 +1,9 @@
 //! Messages and bytes of them.
 
+use super::convert::Keywords;
 use super::moment::{Moment, Stop};
-use super::open::Known;
 use super::{BYTES_AT_ONCE, ImapService, aside};
+use crate::engine::Engine;
 use bytes::Bytes;
 use estafette_imap::session::Answer;
 use estafette_imap::session::ask::{Failure, Want};
@@ -10,7 +11,7 @@ use estafette_mailbox::read::{self, Message as Row};
 use estafette_mailbox::{Error, MailboxRef};
 use estafette_mime::{HeaderBlock, Structure};
 use estafette_storage::{Body, BodyHash};
-use estafette_types::{MailboxId, Uid, UidSet};
+use estafette_types::{MailboxId, ModSeq, Uid, UidSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -35,44 +36,55 @@ struct Wanted {
     uids: UidSet,
     want: Want,
     budget: u64,
-    known: Known,
+    reached: ModSeq,
 }
 
 impl Wanted {
-    /// The rows of the first messages that are asked for, and the last UID that was looked for.
-    fn rows(&self, moment: &Moment<'_>) -> Result<(Vec<Row>, Uid), Stop> {
+    /// The rows of the first messages that are asked for, with the structures that are at hand.
+    fn find(&self, engine: &Engine) -> Result<Found, Stop> {
         let mut later = self.uids.clone();
         let first = later.split_off_first(MESSAGES_MAX);
         let through = first.last().unwrap_or(Uid::MIN);
         let first: Vec<Uid> = first.iter().collect();
-        Ok((read::messages_of(&moment.view, self.at, &first)?, through))
+        let rows = read::messages_of(&engine.store, self.at, &first)?;
+        let structure =
+            |of: &Row| self.want.structure.then(|| engine.structures.at_hand(&of.row.body)).flatten();
+        let structures = rows.iter().map(structure).collect();
+        Ok(Found { rows, structures, through })
     }
 
     /// True when there is so much to read that it does not belong on the thread of the session. A
     /// structure that is not in memory may have to be made from the body.
-    fn is_heavy(&self, moment: &Moment<'_>, rows: &[Row]) -> bool {
+    fn is_heavy(&self, found: &Found) -> bool {
         let Want { structure, body, .. } = self.want;
-        let read = rows.iter().filter(|of| body || structure && !moment.structures.holds(&of.row.body));
-        read.fold(0_u64, |sum, of| sum.saturating_add(of.row.size)) > BYTES_AT_ONCE
+        let all = found.rows.iter().zip(&found.structures);
+        let read = all.filter(|(_, at_hand)| body || structure && at_hand.is_none());
+        read.fold(0_u64, |sum, (of, _)| sum.saturating_add(of.row.size)) > BYTES_AT_ONCE
     }
 }
 
-impl Moment<'_> {
-    fn fetch(&self, wanted: &Wanted, rows: &[Row], mut through: Uid) -> Result<Answer, Stop> {
-        let Wanted { at, want, budget, known, .. } = wanted;
-        // A keyword of this very moment may be newer than what is known of the mailbox.
-        let newer = match rows.iter().all(|found| known.keywords.names_all(found)) {
-            true => None,
-            false => Some(self.keywords(*at)?),
-        };
-        let keywords = newer.as_ref().unwrap_or(&known.keywords);
+/// Messages that are asked for, before any of their content was read.
+struct Found {
+    rows: Vec<Row>,
+    /// One for each row.
+    structures: Vec<Option<Arc<Structure>>>,
+    /// The last UID that was looked for.
+    through: Uid,
+}
+
+/// Without a view: the rows come from one read, and what belongs to them never changes.
+impl Engine {
+    fn fetch(&self, wanted: &Wanted, found: Found, keywords: &Keywords) -> Result<Answer, Stop> {
+        let Wanted { want, budget, reached, .. } = wanted;
+        let Found { rows, structures, mut through } = found;
         let mut messages = Vec::with_capacity(rows.len());
         let mut left = Some(*budget);
-        for found in rows {
+        for (found, structure) in rows.iter().zip(structures) {
             if want.changed_since.is_some_and(|since| found.row.modseq <= since) {
                 continue;
             }
-            let loaded = match self.load(found, *want, *budget, left.filter(|_| !messages.is_empty())) {
+            let left_now = left.filter(|_| !messages.is_empty());
+            let loaded = match self.load(found, structure, *want, *budget, left_now) {
                 Ok(loaded) => loaded,
                 Err(stop) if messages.is_empty() => return Err(stop),
                 Err(_) => None,
@@ -88,15 +100,22 @@ impl Moment<'_> {
             message.body = body;
             messages.push(message);
         }
-        Ok(Answer::Fetched { messages, through, modseq: known.highest_modseq })
+        Ok(Answer::Fetched { messages, through, modseq: *reached })
     }
 
     /// The structure and the body of a message where they are wanted and fit; `None` when that is more
     /// than is left.
-    fn load(&self, of: &Row, want: Want, budget: u64, left: Option<u64>) -> Result<Option<Loaded>, Stop> {
+    fn load(
+        &self,
+        of: &Row,
+        at_hand: Option<Arc<Structure>>,
+        want: Want,
+        budget: u64,
+        left: Option<u64>,
+    ) -> Result<Option<Loaded>, Stop> {
         let mut loaded = Loaded { bytes: 0, structure: None, body: None };
         if want.structure {
-            let structure = self.structure(&of.row.body)?;
+            let structure = at_hand.map_or_else(|| self.structure(&of.row.body), Ok)?;
             loaded.bytes = weight(&structure);
             loaded.structure = Some(structure);
         }
@@ -106,11 +125,17 @@ impl Moment<'_> {
             return Ok(None);
         }
         if let Some(row) = body {
-            loaded.body = Some(self.view.body_of(row.body, row.size).all()?);
+            loaded.body = Some(self.store.body_of(row.body, row.size).all()?);
         }
         Ok(Some(loaded))
     }
 
+    fn structure(&self, hash: &BodyHash) -> Result<Arc<Structure>, Stop> {
+        self.structures.read(&self.store, hash)?.ok_or_else(|| missing(hash))
+    }
+}
+
+impl Moment<'_> {
     pub(super) fn structure(&self, hash: &BodyHash) -> Result<Arc<Structure>, Stop> {
         self.structures.read(self.store, hash)?.ok_or_else(|| missing(hash))
     }
@@ -159,20 +184,21 @@ impl ImapService {
         budget: u64,
     ) -> Result<Answer, Stop> {
         let at = self.mailbox(mailbox)?;
-        let known = self.known(at)?;
-        let wanted = Wanted { at, uids, want, budget, known };
+        let wanted = Wanted { at, uids, want, budget, reached: self.opened(at)?.reached()? };
+        let engine = Arc::clone(&self.engine);
         if wanted.uids.len() <= MESSAGES_AT_ONCE {
-            let moment = Moment::of(&self.engine);
-            let (rows, through) = wanted.rows(&moment)?;
-            if !wanted.is_heavy(&moment, &rows) {
-                return moment.fetch(&wanted, &rows, through);
+            let found = wanted.find(&engine)?;
+            if !wanted.is_heavy(&found) {
+                let keywords = self.opened(at)?.keywords(&engine.store, &found.rows)?;
+                return engine.fetch(&wanted, found, &keywords);
             }
         }
-        let read = move |moment: &Moment<'_>| {
-            let (rows, through) = wanted.rows(moment)?;
-            moment.fetch(&wanted, &rows, through)
-        };
-        self.read(true, read).await
+        aside(move || {
+            let found = wanted.find(&engine)?;
+            let keywords = Keywords::new(&read::keywords(&engine.store, at)?);
+            engine.fetch(&wanted, found, &keywords)
+        })
+        .await
     }
 
     pub(super) async fn read_ranges(

@@ -131,7 +131,7 @@ impl Service<Session> for ImapService {
 
     async fn changed(&mut self) {
         match &self.opened {
-            Some(opened) => opened.changed(&self.engine.store).await,
+            Some(opened) => opened.changed().await,
             None => std::future::pending().await,
         }
     }

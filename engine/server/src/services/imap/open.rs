@@ -3,11 +3,13 @@
 use super::convert;
 use super::moment::{Moment, Stop};
 use super::{ImapService, convert::Keywords, convert::special_use};
-use crate::engine::Engine;
 use estafette_imap::codec::command::Mailbox;
 use estafette_imap::session::Answer;
 use estafette_imap::session::ask::{Changed, Changes, Failure, Selected};
-use estafette_mailbox::{AccountRef, KEYWORDS_MAX, Listener, MailboxRef, MailboxRow, Topic, Watch, read};
+use estafette_mailbox::read::Message;
+use estafette_mailbox::{
+    AccountRef, KEYWORDS_MAX, Listener, MailboxRef, MailboxRow, News, Topic, Watch, read,
+};
 use estafette_storage::{BodyHash, Store};
 use estafette_types::{MailboxId, ModSeq, Uid, UidSet};
 use std::sync::Arc;
@@ -24,31 +26,29 @@ pub(super) struct Opened {
     latest: ModSeq,
     bell: Arc<Bell>,
     _watch: Watch,
-    /// What was read of it last.
-    known: Option<Known>,
+    /// The keywords when they were read last. Each keeps its number, so they are out of date only for
+    /// messages with a number that is not among them.
+    keywords: Option<Arc<Keywords>>,
     /// The message that was read last: it can be read to its end though it is expunged meanwhile.
     pub(super) last_read: Option<(Uid, BodyHash)>,
 }
 
-/// What a mailbox says of itself, read when `changes` was its number of changes. It is never newer than
-/// a view that is taken after it was found to be true, and older only by what has not been told yet.
-#[derive(Clone)]
-pub(super) struct Known {
-    changes: u64,
-    pub(super) highest_modseq: ModSeq,
-    pub(super) keywords: Arc<Keywords>,
-}
-
-/// Wakes a session, and counts the changes.
+/// Wakes a session, and knows how far its mailbox has come.
 #[derive(Default)]
 struct Bell {
     rings: Notify,
-    changes: AtomicU64,
+    reached: AtomicU64,
+}
+
+impl Bell {
+    fn reached(&self, modseq: ModSeq) {
+        self.reached.fetch_max(modseq.0, Ordering::Release);
+    }
 }
 
 impl Listener for Bell {
-    fn changed(&self, _: u64, _: Topic) {
-        self.changes.fetch_add(1, Ordering::Release);
+    fn changed(&self, _: u64, news: News) {
+        self.reached(news.modseq);
         self.rings.notify_one();
     }
 }
@@ -75,33 +75,31 @@ impl Opened {
     }
 
     /// Resolves when something has changed of which the session has not heard: not by its own changes.
-    pub(super) async fn changed(&self, store: &Store) {
+    pub(super) async fn changed(&self) {
         loop {
             self.bell.rings.notified().await;
-            // What cannot be read is told by the question that comes of it.
-            if !self.is_as_told(store).unwrap_or(false) {
+            if self.bell.reached.load(Ordering::Acquire) > self.latest.0 {
                 return;
             }
         }
     }
 
-    /// What the mailbox says of itself; read anew only when it has changed since.
-    fn known(&mut self, engine: &Engine) -> Result<Known, Stop> {
-        let changes = self.bell.changes.load(Ordering::Acquire);
-        if let Some(known) = self.known.as_ref().filter(|known| known.changes == changes) {
-            return Ok(known.clone());
-        }
-        let moment = Moment::of(engine);
-        let row = moment.mailbox(self.at)?;
-        let keywords = Arc::new(moment.keywords(self.at)?);
-        let known = Known { changes, highest_modseq: row.highest_modseq, keywords };
-        self.known = Some(known.clone());
-        Ok(known)
+    /// How far the mailbox has come. All that is read afterwards is at least as new; and what is newer is
+    /// told with the next news.
+    pub(super) fn reached(&self) -> Result<ModSeq, Stop> {
+        let reached = ModSeq(self.bell.reached.load(Ordering::Acquire));
+        if reached == News::GONE { Err(Failure::MailboxGone.into()) } else { Ok(reached) }
     }
 
-    fn is_as_told(&self, store: &Store) -> Result<bool, estafette_mailbox::Error> {
-        let row = read::mailbox(store, self.at)?;
-        Ok(row.is_some_and(|row| row.highest_modseq <= self.latest))
+    /// The keywords that messages have, which have just been read.
+    pub(super) fn keywords(&mut self, store: &Store, of: &[Message]) -> Result<Arc<Keywords>, Stop> {
+        let known = self.keywords.as_ref().filter(|known| of.iter().all(|row| known.names_all(row)));
+        if let Some(known) = known {
+            return Ok(Arc::clone(known));
+        }
+        let all = Arc::new(Keywords::new(&read::keywords(store, self.at)?));
+        self.keywords = Some(Arc::clone(&all));
+        Ok(all)
     }
 }
 
@@ -116,15 +114,16 @@ impl ImapService {
         let watch = self.engine.watchers.watch(Topic::Mailbox(at), listener, 0);
         let selected = Moment::of(&self.engine).select(account, at, name)?;
         let latest = selected.highest_modseq;
+        bell.reached(latest);
         self.opened =
-            Some(Box::new(Opened { at, latest, bell, _watch: watch, known: None, last_read: None }));
+            Some(Box::new(Opened { at, latest, bell, _watch: watch, keywords: None, last_read: None }));
         Ok(Answer::Selected(Box::new(selected)))
     }
 
-    /// What the selected mailbox says of itself.
-    pub(super) fn known(&mut self, at: MailboxRef) -> Result<Known, Stop> {
-        let opened = self.opened.as_mut().filter(|opened| opened.at == at);
-        opened.ok_or(Stop::Told(Failure::Internal))?.known(&self.engine)
+    /// The selected mailbox.
+    pub(super) fn opened(&mut self, at: MailboxRef) -> Result<&mut Opened, Stop> {
+        let opened = self.opened.as_deref_mut().filter(|opened| opened.at == at);
+        opened.ok_or(Stop::Told(Failure::Internal))
     }
 
     /// What has happened in the selected mailbox.
@@ -136,8 +135,7 @@ impl ImapService {
         limit: u32,
     ) -> Result<Answer, Stop> {
         let at = self.mailbox(mailbox)?;
-        let now = self.known(at)?;
-        let moments = now.highest_modseq.0.saturating_sub(since.0);
+        let moments = self.opened(at)?.reached()?.0.saturating_sub(since.0);
         if moments == 0 {
             return Ok(Answer::Changed(Changes { through: since, ..Changes::default() }));
         }

@@ -77,11 +77,11 @@ fn fetches_are_read_by_the_other() {
     check(|e| {
         let mut fetch = e.fetch(1);
         fetch.uid(Uid::MIN);
-        fetch.flags(&[Flag::Seen], true);
+        fetch.flags(["\\Seen"], true);
         fetch.internal_date(DateTime::utc(1_700_000_000));
         fetch.size(9);
         fetch.mod_seq(ModSeq(4));
-        fetch.envelope(structure.envelope().unwrap());
+        fetch.envelope(&structure);
         fetch.body(&structure);
         fetch.body_structure(&structure);
         fetch.rfc822("RFC822.HEADER", Some(Rope::from(&b"a: b\r\n\r\n"[..])));

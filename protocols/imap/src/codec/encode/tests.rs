@@ -161,7 +161,7 @@ fn fetch_responses_carry_bodies_by_reference() {
     let mut encoder = Encoder::new(Dialect::Ascii);
     let mut writer = encoder.fetch(12);
     writer.uid(Uid::new(7).unwrap());
-    writer.flags(&[Flag::Seen], true);
+    writer.flags(["\\Seen"], true);
     writer.internal_date(DateTime::utc(0));
     writer.size(100_000);
     writer.mod_seq(ModSeq(3));

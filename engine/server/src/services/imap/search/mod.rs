@@ -3,7 +3,7 @@
 //! A search is split in two: what sets of UIDs alone can tell ([`narrow`]), and what has to be asked of
 //! each message that is left, the cheap things first. It runs in slices on a thread where it may take
 //! its time: after each slice a session that has gone ends it, and others get their turn. All slices
-//! look at one view.
+//! look at one view. What is asked of the rows of a few messages is answered at once.
 
 mod narrow;
 mod sent;
@@ -16,7 +16,7 @@ use super::convert::Keywords;
 use super::moment::{Moment, Stop};
 use crate::engine::Engine;
 use estafette_imap::session::ask::{Failure, ModSeqOf};
-use estafette_imap::session::{Answer, Criterion};
+use estafette_imap::session::{Answer, Criterion, Reach};
 use estafette_mailbox::MailboxRef;
 use estafette_mailbox::read::{self, Message};
 use estafette_storage::View;
@@ -28,6 +28,9 @@ use tokio::sync::Semaphore;
 const SEARCHES_MAX: usize = 8;
 /// Messages of a slice.
 const SLICE_MESSAGES: u32 = 4096;
+/// Messages whose rows are looked at on the thread of the session.
+const ROWS_AT_ONCE: u32 = 512;
+const _: () = assert!(ROWS_AT_ONCE <= SLICE_MESSAGES);
 /// Bytes of messages after which a slice ends.
 const SLICE_BYTES: u64 = 8 << 20;
 /// Messages are read by a scan when it would pass over no more than this many others for each.
@@ -43,9 +46,14 @@ pub(super) async fn run(
     criterion: Criterion,
     modseq_of: ModSeqOf,
 ) -> Result<Answer, Stop> {
-    let _place = PLACES.acquire().await.map_err(|_| Stop::Told(Failure::Unavailable))?;
     let engine = Arc::clone(engine);
-    let mut search = aside(move || Search::begin(engine, at, &among, criterion, modseq_of)).await?;
+    let light = among.len() <= ROWS_AT_ONCE && criterion.reach() == Reach::Row;
+    let first = move || Search::begin(engine, at, &among, criterion, modseq_of)?.slice();
+    if light {
+        return Ok(first()?.answer());
+    }
+    let _place = PLACES.acquire().await.map_err(|_| Stop::Told(Failure::Unavailable))?;
+    let mut search = aside(first).await?;
     while !search.rest.is_empty() {
         search = aside(move || search.slice()).await?;
     }

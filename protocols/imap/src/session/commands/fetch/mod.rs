@@ -263,17 +263,12 @@ impl Fetching {
             let read = ranges.into_iter().zip(parts.by_ref()).collect();
             core.learn_keywords(&message.flags.keywords);
             let source = Source { message: &message, read };
-            let (pieces, undecodable) = render::response(core, &self.plan, &source, newly_seen);
-            self.undecodable |= undecodable;
-            self.stream.extend(pieces);
-            if !self.stream.iter().all(|piece| matches!(piece, Piece::Ready(_))) {
+            let rest = render::response(core, &self.plan, &source, newly_seen);
+            self.undecodable |= rest.undecodable;
+            self.stream = rest.streamed;
+            if !self.stream.is_empty() {
                 break;
             }
-            self.stream.drain(..).for_each(|piece| {
-                if let Piece::Ready(bytes) = piece {
-                    core.send(bytes);
-                }
-            });
         }
         // A response that is streamed comes first; those after it are told, and read, again.
         let left: Vec<Ready> = group.map(|(ready, _)| ready).collect();

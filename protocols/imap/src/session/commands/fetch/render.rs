@@ -10,8 +10,8 @@ use crate::codec::fetch::{FetchAttribute, Section, SectionText};
 use crate::codec::fetch_encode::FetchWriter;
 use crate::codec::rope::Rope;
 use bytes::Bytes;
-use estafette_mime::Structure;
 use estafette_types::Uid;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// What ends a FETCH response.
@@ -29,27 +29,31 @@ pub(super) enum Piece {
 /// An item whose bytes are streamed: what stands before them, and which they are.
 type Streamed = (String, Range<u64>);
 
-/// The response, and whether a part of it could not be decoded.
-pub(super) fn response(
-    core: &Core,
-    plan: &Plan,
-    source: &Source<'_>,
-    newly_seen: bool,
-) -> (Vec<Piece>, bool) {
+/// What printing a response left to be done.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// What comes after the part that was printed; nothing when that was the whole.
+    pub(super) streamed: VecDeque<Piece>,
+    /// A part of it could not be decoded.
+    pub(super) undecodable: bool,
+}
+
+/// Prints the response, up to the first item that is to be streamed.
+pub(super) fn response(core: &mut Core, plan: &Plan, source: &Source<'_>, newly_seen: bool) -> Rest {
     let message = source.message;
     let Some(number) = core.view.as_ref().and_then(|view| view.uids().sequence_of(message.uid)) else {
-        return (Vec::new(), false);
+        return Rest::default();
     };
-    let mut encoder = core.fresh_encoder();
-    let mut line = encoder.fetch(number);
+    let condstore = core.enabled.condstore;
+    let mut line = core.encoder.fetch(number);
     let mut streamed: Vec<Streamed> = Vec::new();
     let mut undecodable = false;
     if plan.by_uid && !plan.attributes.contains(&FetchAttribute::Uid) {
         line.uid(message.uid);
     }
     if newly_seen && !plan.attributes.contains(&FetchAttribute::Flags) {
-        line.flags(&message.flags.to_list(), false);
-        if core.enabled.condstore && !plan.attributes.contains(&FetchAttribute::ModSeq) {
+        line.flags(message.flags.names(), false);
+        if condstore && !plan.attributes.contains(&FetchAttribute::ModSeq) {
             line.mod_seq(message.modseq);
         }
     }
@@ -70,30 +74,32 @@ pub(super) fn response(
             plain_item(&mut line, attribute, source);
         }
     }
-    line.finish();
-    let mut pieces: Vec<Piece> = encoder.into_pieces().into_iter().map(Piece::Ready).collect();
-    if !streamed.is_empty() {
-        stream(&mut pieces, message.uid, streamed);
-    }
-    (pieces, undecodable)
+    Rest { streamed: finish(line, message.uid, streamed), undecodable }
 }
 
-/// Opens the finished line again and puts the streamed items at its end.
-fn stream(pieces: &mut Vec<Piece>, uid: Uid, streamed: Vec<Streamed>) {
-    let mut first = false;
-    if let Some(Piece::Ready(last)) = pieces.last_mut() {
-        last.truncate(last.len().saturating_sub(END.len()));
-        first = last.ends_with(b"(");
+/// Ends the line, unless there are items to be streamed: then all after the head of the first of them is
+/// given back.
+fn finish(line: FetchWriter<'_>, uid: Uid, streamed: Vec<Streamed>) -> VecDeque<Piece> {
+    let mut items = streamed.into_iter();
+    let Some((head, range)) = items.next() else {
+        line.finish();
+        return VecDeque::new();
+    };
+    line.announce(&announced(&head, &range));
+    let mut pieces = VecDeque::from([Piece::Raw(uid, range)]);
+    for (head, range) in items {
+        pieces.push_back(Piece::Ready(format!(" {}", announced(&head, &range)).into()));
+        pieces.push_back(Piece::Raw(uid, range));
     }
-    for (head, range) in streamed {
-        let space = if std::mem::take(&mut first) { "" } else { " " };
-        let size = range.end - range.start;
-        // A literal8 may hold NUL, and nobody has looked.
-        let tilde = if head.starts_with("BINARY") { "~" } else { "" };
-        pieces.push(Piece::Ready(format!("{space}{head} {tilde}{{{size}}}\r\n").into()));
-        pieces.push(Piece::Raw(uid, range));
-    }
-    pieces.push(Piece::Ready(Bytes::from_static(END)));
+    pieces.push_back(Piece::Ready(Bytes::from_static(END)));
+    pieces
+}
+
+/// What stands before the bytes of a streamed item.
+fn announced(head: &str, range: &Range<u64>) -> String {
+    // A literal8 may hold NUL, and nobody has looked.
+    let tilde = if head.starts_with("BINARY") { "~" } else { "" };
+    format!("{head} {tilde}{{{}}}\r\n", range.end - range.start)
 }
 
 /// What stands before the literal of a streamed item. It is never one with names of fields, since
@@ -147,7 +153,7 @@ fn size_item(line: &mut FetchWriter<'_>, attribute: &FetchAttribute, bytes: u64)
 fn plain_item(line: &mut FetchWriter<'_>, attribute: &FetchAttribute, source: &Source<'_>) {
     let message = source.message;
     match attribute {
-        FetchAttribute::Flags => line.flags(&message.flags.to_list(), false),
+        FetchAttribute::Flags => line.flags(message.flags.names(), false),
         FetchAttribute::Uid => line.uid(message.uid),
         FetchAttribute::InternalDate => line.internal_date(message.internal_date),
         FetchAttribute::Rfc822Size => line.size(message.size_bytes),
@@ -155,11 +161,7 @@ fn plain_item(line: &mut FetchWriter<'_>, attribute: &FetchAttribute, source: &S
         FetchAttribute::EmailId => line.email_id(&email_id(message.email_id)),
         FetchAttribute::ThreadId => line.thread_id(None),
         FetchAttribute::SaveDate => line.save_date(message.save_date.map(DateTime::utc)),
-        FetchAttribute::Envelope => {
-            if let Some(envelope) = message.structure.as_deref().and_then(Structure::envelope) {
-                line.envelope(envelope);
-            }
-        }
+        FetchAttribute::Envelope => message.structure.iter().for_each(|structure| line.envelope(structure)),
         FetchAttribute::Body => message.structure.iter().for_each(|structure| line.body(structure)),
         FetchAttribute::BodyStructure => {
             message.structure.iter().for_each(|structure| line.body_structure(structure));
