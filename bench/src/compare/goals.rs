@@ -57,6 +57,13 @@ pub(super) fn goals() -> Vec<Goal> {
         let wanted = Wanted::Times(IMAP_PER_CPU);
         goals.push(goal("IMAP commands", work, Figure::PerCpuSecond, (Kind::Dovecot, work), wanted));
     }
+    // With what it writes made durable before it answers, as ours is.
+    for profile in [ImapProfile::Store, ImapProfile::Append, ImapProfile::Mixed] {
+        let work = Work::Imap { profile, size: SMALL_BYTES };
+        let peer = (Kind::DovecotSynced, work);
+        goals.push(goal("IMAP commands, synced", work, Figure::PerCpuSecond, peer, Wanted::Told));
+        goals.push(goal("IMAP commands, synced", work, Figure::Rate, peer, Wanted::Told));
+    }
     let large = Work::Imap { profile: ImapProfile::Fetch, size: LARGE_BYTES };
     goals.push(goal("IMAP commands", large, Figure::PerCpuSecond, (Kind::Dovecot, large), Wanted::Told));
     let pop3 = (Kind::Dovecot, Work::Pop3);

@@ -129,7 +129,8 @@ impl Compare {
         };
         let logins = peer.server.logins();
         let (settle_seconds, meter) = (kind.idle_settle_seconds(), peer.meter.clone());
-        let idle = Idle { target, logins, before, sessions, settle_seconds, meter }.run().await?;
+        let idle =
+            Idle { target, logins, before, sessions, settle_seconds, meter, shown: false }.run().await?;
         Ok(Some(Figures { session_kib: Some(idle.session_kib), ..Figures::default() }))
     }
 }

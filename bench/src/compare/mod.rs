@@ -11,7 +11,7 @@ mod works;
 
 use crate::error::BenchError;
 use crate::report::{self, Failure, Head, Measurement, Report};
-use crate::servers::{Kind, Server};
+use crate::servers::{InotifyLimit, Kind, Server};
 use clap::Args;
 use goals::goals;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -76,6 +76,7 @@ impl Compare {
     pub(crate) async fn run(self) -> Result<(), BenchError> {
         let works: Vec<Work> = works().into_iter().filter(|work| self.is_wanted(work)).collect();
         let mut report = Report::new(Head::read(&self.program, self.commit.as_deref()));
+        let _raised = InotifyLimit::raise();
         let (idle, loads): (Vec<Work>, Vec<Work>) = works.into_iter().partition(Work::is_idle);
         let bar = ProgressBar::new((self.rounds * self.servers.len() * (idle.len() + loads.len())) as u64);
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({elapsed}, {eta} left)")

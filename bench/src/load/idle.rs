@@ -7,6 +7,7 @@ use super::target::{Dialer, Target};
 use crate::error::BenchError;
 use crate::process::Meter;
 use clap::Args;
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ pub(crate) struct Idle {
     pub(crate) settle_seconds: u64,
     #[command(flatten)]
     pub(crate) meter: Meter,
+    /// A bar shows how far it is.
+    #[arg(skip = true)]
+    pub(crate) shown: bool,
 }
 
 /// The memory of a server.
@@ -52,10 +56,13 @@ impl Idle {
     /// Runs it.
     pub(crate) async fn run(self) -> Result<IdleResult, BenchError> {
         let dialer = self.target.dialer(false)?;
-        let mut held = self.hold(&dialer, self.before).await?;
+        let total = (self.before + self.sessions) as u64;
+        let bar = if self.shown { ProgressBar::new(total) } else { ProgressBar::hidden() };
+        let mut held = self.hold(&dialer, self.before, &bar).await?;
         let before_kib = self.read().await?;
-        held.extend(self.hold(&dialer, self.sessions).await?);
+        held.extend(self.hold(&dialer, self.sessions, &bar).await?);
         let after_kib = self.read().await?;
+        bar.finish_and_clear();
         let session_kib = (after_kib as f64 - before_kib as f64) / self.sessions.max(1) as f64;
         Ok(IdleResult { sessions: held.len(), before_kib, after_kib, session_kib })
     }
@@ -66,9 +73,15 @@ impl Idle {
         self.meter.memory_kib()
     }
 
-    async fn hold(&self, dialer: &Dialer, sessions: usize) -> Result<Vec<Connection>, BenchError> {
+    async fn hold(
+        &self,
+        dialer: &Dialer,
+        sessions: usize,
+        bar: &ProgressBar,
+    ) -> Result<Vec<Connection>, BenchError> {
         run::open(sessions, |worker| {
             let (dialer, login) = (dialer.clone(), Login::of(&self.logins, worker));
+            let bar = bar.clone();
             async move {
                 let mut connection = dialer.imap().await?;
                 connection.imap_login(&login).await?;
@@ -76,6 +89,7 @@ impl Idle {
                 connection.send(b"a IDLE\r\n").await?;
                 connection.imap_go_on().await?;
                 connection.shrink();
+                bar.inc(1);
                 Ok(connection)
             }
         })

@@ -5,6 +5,7 @@ use super::connection::READS;
 use crate::error::BenchError;
 use crate::process::Meter;
 use clap::Args;
+use indicatif::ProgressBar;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,8 @@ use tokio::task::JoinSet;
 
 /// The longest that a server may say nothing at all.
 const SILENCE_SECONDS_MAX: u64 = 60;
+/// How often it is looked whether anything arrives.
+const LOOK: Duration = Duration::from_secs(1);
 /// Connections that are opened at the same time.
 const OPENED_AT_ONCE: usize = 8;
 
@@ -25,17 +28,20 @@ pub(crate) struct Span {
     /// Seconds after which no operation is begun any more.
     #[arg(long, default_value_t = 3_600.0)]
     pub(crate) seconds: f64,
+    /// A bar shows how far it is.
+    #[arg(skip = true)]
+    pub(crate) shown: bool,
 }
 
 impl Span {
     /// So many operations, however long they take.
     pub(crate) fn operations(operations: usize) -> Span {
-        Span { operations, seconds: f64::from(u32::MAX) }
+        Span { operations, seconds: f64::from(u32::MAX), shown: false }
     }
 
     /// As many operations as there can be in this time.
     pub(crate) fn seconds(seconds: f64) -> Span {
-        Span { operations: usize::MAX, seconds }
+        Span { operations: usize::MAX, seconds, shown: false }
     }
 
     /// Begins now.
@@ -54,6 +60,11 @@ pub(super) struct Turns {
 }
 
 impl Turns {
+    /// Operations that were begun.
+    fn begun(&self) -> usize {
+        self.next.load(Ordering::Relaxed).min(self.count)
+    }
+
     /// The number of the next operation and when it begins; `None` when no more is to be begun.
     pub(super) fn next(&self) -> Option<(usize, Instant)> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
@@ -77,10 +88,10 @@ where
         let session = open(worker);
         tasks.spawn(async move { session.await.map(|session| (worker, session)) });
         if tasks.len() >= OPENED_AT_ONCE {
-            opened.extend(next(&mut tasks).await?);
+            opened.extend(next(&mut tasks, || ()).await?);
         }
     }
-    while let Some(session) = next(&mut tasks).await? {
+    while let Some(session) = next(&mut tasks, || ()).await? {
         opened.push(session);
     }
     opened.sort_unstable_by_key(|(worker, _)| *worker);
@@ -105,23 +116,30 @@ where
         tasks.spawn(session(worker, opened, turns.clone()));
     }
     let mut latencies = Vec::new();
-    while let Some(of_session) = next(&mut tasks).await? {
+    let bar = if span.shown { ProgressBar::new(span.operations as u64) } else { ProgressBar::hidden() };
+    while let Some(of_session) = next(&mut tasks, || bar.set_position(turns.begun() as u64)).await? {
         latencies.extend(of_session);
     }
     let took = began.elapsed();
+    bar.finish_and_clear();
     Ok(LoadResult::of(latencies, took, meter.read_at_rest().await?.since(before)))
 }
 
 /// What the next task that ends gives. An error when nothing arrives from the server for too long.
-async fn next<T: 'static>(tasks: &mut JoinSet<Result<T, BenchError>>) -> Result<Option<T>, BenchError> {
-    let mut seen = READS.load(Ordering::Relaxed);
+async fn next<T: 'static>(
+    tasks: &mut JoinSet<Result<T, BenchError>>,
+    meanwhile: impl Fn(),
+) -> Result<Option<T>, BenchError> {
+    let (mut seen, mut silence) = (READS.load(Ordering::Relaxed), 0);
     loop {
-        match tokio::time::timeout(Duration::from_secs(SILENCE_SECONDS_MAX), tasks.join_next()).await {
+        match tokio::time::timeout(LOOK, tasks.join_next()).await {
             Ok(None) => return Ok(None),
             Ok(Some(ended)) => return ended?.map(Some),
             Err(_) => {
+                meanwhile();
                 let now = READS.load(Ordering::Relaxed);
-                if now == seen {
+                silence = if now == seen { silence + LOOK.as_secs() } else { 0 };
+                if silence >= SILENCE_SECONDS_MAX {
                     return Err(BenchError::Slow(SILENCE_SECONDS_MAX));
                 }
                 seen = now;

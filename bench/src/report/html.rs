@@ -37,7 +37,7 @@ fn write_page(out: &mut String, report: &Report) -> std::fmt::Result {
         programs = escape(&head.programs.join(", ")),
         machine = escape(&head.machine),
     )?;
-    for row in report.rows.iter().filter(|row| row.ours.is_some()) {
+    for row in report.rows.iter().filter(|row| row.is_shown()) {
         write_row(out, row)?;
     }
     out.push_str(

@@ -72,6 +72,13 @@ impl Verdict {
     }
 }
 
+impl Row {
+    /// There is something to show: without a goal, that is a peer to stand beside.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.ours.is_some() && (self.wanted != Wanted::Told || self.theirs.is_some())
+    }
+}
+
 /// A goal and what was reached.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {

@@ -66,7 +66,7 @@ fn goals(out: &mut impl Write, rows: &[Row]) -> Result<(), BenchError> {
         "{:<26} {:<26} {:>9} {:<15} {:<17} {:>9} {:>22} {:>12} verdict",
         "measure", "load", "ours", "", "beside", "theirs", "times better (range)", "wanted"
     )?;
-    for row in rows.iter().filter(|row| row.ours.is_some()) {
+    for row in rows.iter().filter(|row| row.is_shown()) {
         let middle = |spread: &Option<Spread>| spread.map_or("-".to_owned(), |spread| number(spread.median));
         writeln!(
             out,

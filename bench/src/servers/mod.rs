@@ -3,7 +3,10 @@
 mod certificate;
 mod dovecot;
 mod estafette;
+mod inotify;
 mod postfix;
+
+pub(crate) use inotify::InotifyLimit;
 
 use crate::error::BenchError;
 use clap::ValueEnum;
