@@ -25,10 +25,39 @@ pub(crate) enum BenchError {
         /// Why not.
         why: String,
     },
+    /// A TLS setting or certificate is wrong.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// Handshakes are to be measured, but without TLS there are none.
+    #[error("handshakes need --tls or --starttls")]
+    NoTls,
+    /// A tool that is needed failed.
+    #[error("{tool}: {why}")]
+    Tool {
+        /// Which.
+        tool: &'static str,
+        /// What it said.
+        why: String,
+    },
+    /// There is no such thing.
+    #[error("there is no {what} '{name}'")]
+    Unknown {
+        /// What was asked for.
+        what: &'static str,
+        /// By this name.
+        name: String,
+    },
     /// A result could not be written.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
     /// A task of the load was lost.
     #[error("a session of the load ended: {0}")]
     Join(#[from] tokio::task::JoinError),
+}
+
+impl BenchError {
+    /// Of a part of TLS.
+    pub(crate) fn tls(error: impl std::fmt::Display) -> BenchError {
+        BenchError::Tls(error.to_string())
+    }
 }

@@ -1,13 +1,16 @@
-//! `estafette-bench`: loads for mail servers, and comparisons of Estafette with Dovecot and Postfix.
+//! `estafette-bench`: loads for mail servers, comparisons of Estafette with Dovecot and Postfix, and counts of
+//! what the codecs cost.
 //!
 //! A load drives any server by its address, so that the same one runs against each. `compare` starts
-//! the servers itself, one after the other in turns, and reads what their processes used.
+//! the servers itself, lets them run the same loads in turns, and reads what their processes used.
 #![forbid(unsafe_code)]
 
 mod compare;
+mod disk;
 mod error;
 mod load;
 mod message;
+mod micro;
 mod process;
 mod report;
 mod servers;
@@ -28,28 +31,38 @@ struct Arguments {
 enum What {
     /// Delivers messages over SMTP or LMTP.
     Ingest(load::Ingest),
+    /// Delivers messages of many senders to few recipients, or of one sender to many recipients at once.
+    Storm(load::Storm),
     /// Runs IMAP commands.
     Imap(load::Imap),
     /// Retrieves messages over POP3.
     Pop3(load::Pop3),
+    /// Logs in again and again, or only shakes hands.
+    Connect(load::Connect),
     /// Holds idle IMAP sessions open and tells what they cost the server.
     Idle(load::Idle),
     /// Measures commands on one mailbox as it grows to a million messages.
     Curve(load::Curve),
     /// Runs the same loads against Estafette, Dovecot, and Postfix with Dovecot, in turns.
     Compare(compare::Compare),
+    /// Counts the instructions that the codecs take, by callgrind.
+    Micro(micro::Micro),
 }
 
 // One thread: what the load itself takes is taken from the server that is measured beside it.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::process::ExitCode {
+    process::raise_open_files();
     let result = match Arguments::parse().what {
         What::Ingest(load) => load.run().await.and_then(|result| print(&result)),
+        What::Storm(load) => load.run().await.and_then(|result| print(&result)),
         What::Imap(load) => load.run().await.and_then(|result| print(&result)),
         What::Pop3(load) => load.run().await.and_then(|result| print(&result)),
+        What::Connect(load) => load.run().await.and_then(|result| print(&result)),
         What::Idle(load) => load.run().await.and_then(|result| print(&result)),
         What::Curve(load) => load.run().await.and_then(|result| print(&result)),
         What::Compare(compare) => compare.run().await,
+        What::Micro(micro) => micro.run(),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -1,20 +1,36 @@
 //! What the processes of a server use: CPU seconds, memory, bytes written.
 
+use crate::disk::Disk;
 use crate::error::BenchError;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The kernel's unit of CPU time; 100 a second on all Linux systems that programs see.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// Lets this process, and those that it starts, hold as many connections as the machine allows.
+pub(crate) fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused, a load of many sessions says so when it runs out.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 /// What a tree of processes has used since its start.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Usage {
     /// CPU time in user and kernel space, children that have ended included.
-    pub cpu_seconds: f64,
-    /// Bytes that were sent to the disk.
-    pub written_bytes: u64,
+    pub(crate) cpu_seconds: f64,
+    /// Bytes that the processes wrote to files; not what the file system writes for itself.
+    pub(crate) written_bytes: u64,
+    /// Bytes that the disk was given, by whomever; 0 where no disk is watched.
+    pub(crate) disk_bytes: u64,
+    /// Flushes of the disk, likewise.
+    pub(crate) flushes: u64,
 }
 
 impl Usage {
@@ -23,6 +39,8 @@ impl Usage {
         Usage {
             cpu_seconds: self.cpu_seconds - earlier.cpu_seconds,
             written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
+            disk_bytes: self.disk_bytes.saturating_sub(earlier.disk_bytes),
+            flushes: self.flushes.saturating_sub(earlier.flushes),
         }
     }
 }
@@ -33,6 +51,9 @@ pub(crate) struct Meter {
     /// The first processes of the server; their children count too.
     #[arg(long, value_delimiter = ',')]
     pub(crate) pids: Vec<u32>,
+    /// A folder on the server's disk, to count what the disk is given.
+    #[arg(long)]
+    pub(crate) disk: Option<PathBuf>,
 }
 
 /// The longest that a server is waited for until it has finished what a load has left it to do.
@@ -45,42 +66,64 @@ const REST_CPU_SECONDS: f64 = 0.015;
 impl Meter {
     /// What they have used once they rest: what a server puts off (compaction, indexes) belongs to the load
     /// that caused it, and not to the next.
-    pub(crate) async fn read_at_rest(&self) -> Usage {
+    pub(crate) async fn read_at_rest(&self) -> Result<Usage, BenchError> {
         let began = Instant::now();
-        let mut last = self.read();
+        let mut last = self.processes();
         while !self.pids.is_empty() && began.elapsed() < REST_MAX {
             tokio::time::sleep(REST).await;
-            let now = self.read();
-            if now.since(last).cpu_seconds < REST_CPU_SECONDS {
-                return now;
-            }
+            let now = self.processes();
+            let rests = now.since(last).cpu_seconds < REST_CPU_SECONDS;
             last = now;
+            if rests {
+                break;
+            }
         }
-        last
+        let Some(disk) = self.disk.as_deref().map(Disk::of).transpose()?.flatten() else { return Ok(last) };
+        // Our own sync must not count as a flush of the load before it; its bytes do belong to that.
+        let flushes = disk.written()?.flushes;
+        disk.sync()?;
+        let written = disk.written()?;
+        OWN_FLUSHES.fetch_add(written.flushes - flushes, Ordering::Relaxed);
+        let flushes = written.flushes.saturating_sub(OWN_FLUSHES.load(Ordering::Relaxed));
+        Ok(Usage { disk_bytes: written.bytes, flushes, ..last })
     }
 
-    /// What they have used up to now.
-    pub(crate) fn read(&self) -> Usage {
+    /// What the processes have used up to now.
+    fn processes(&self) -> Usage {
         self.pids.iter().copied().map(usage).fold(Usage::default(), |sum, one| Usage {
             cpu_seconds: sum.cpu_seconds + one.cpu_seconds,
             written_bytes: sum.written_bytes + one.written_bytes,
+            ..sum
         })
+    }
+
+    /// The proportional set size of all, in KiB.
+    pub(crate) fn memory_kib(&self) -> Result<u64, BenchError> {
+        let total = self.pids.iter().flat_map(|pid| tree(*pid)).filter_map(pss_kib).sum();
+        if total == 0 {
+            Err(BenchError::Unknown { what: "process", name: format!("{:?}", self.pids) })
+        } else {
+            Ok(total)
+        }
     }
 }
 
+/// Flushes of the disk that the meter caused itself.
+static OWN_FLUSHES: AtomicU64 = AtomicU64::new(0);
+
 /// A process and all below it that live.
 fn tree(pid: u32) -> Vec<u32> {
-    let mut found = vec![pid];
-    let mut parents: Vec<(u32, u32)> = Vec::new();
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(child) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         if let Some(parent) = stat(child).and_then(|fields| fields.get(1)?.parse().ok()) {
-            parents.push((child, parent));
+            children.entry(parent).or_default().push(child);
         }
     }
+    let mut found = vec![pid];
     let mut at = 0;
-    while let Some(parent) = found.get(at).copied() {
-        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(child, _)| *child));
+    while let Some(parent) = found.get(at) {
+        found.extend(children.remove(parent).unwrap_or_default());
         at += 1;
     }
     found
@@ -101,20 +144,33 @@ fn usage(pid: u32) -> Usage {
         let ticks: f64 = fields.iter().skip(11).take(4).filter_map(|field| field.parse::<f64>().ok()).sum();
         total.cpu_seconds += ticks / TICKS_PER_SECOND;
         let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-        total.written_bytes += written.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0);
+        total.written_bytes += number_after(&io, "write_bytes:").unwrap_or(0);
     }
     total
 }
 
-/// The proportional set size of a process and those below it, in KiB.
-pub(crate) fn memory_kib(pid: u32) -> Result<u64, BenchError> {
-    let mut total = 0;
-    for pid in tree(pid) {
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
-        let pss = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-        total +=
-            pss.and_then(|kib| kib.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()).unwrap_or(0);
+/// The proportional set size of one process, in KiB.
+fn pss_kib(pid: u32) -> Option<u64> {
+    number_after(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?, "Pss:")
+}
+
+/// The number in the line that begins with this name.
+fn number_after(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().trim_end_matches("kB").trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_words_on_processes_are_understood() {
+        let text = "Rss:  12 kB\nPss:                4321 kB\nPss_Dirty:  1 kB\n";
+        assert_eq!(number_after(text, "Pss:"), Some(4321));
+        assert_eq!(number_after("rchar: 1\nwrite_bytes: 99\n", "write_bytes:"), Some(99));
+        assert_eq!(number_after(text, "Swap:"), None);
+        let ours = std::process::id();
+        assert!(tree(ours).contains(&ours) && pss_kib(ours).is_some_and(|kib| kib > 0));
     }
-    Ok(total)
 }

@@ -1,14 +1,17 @@
 //! How commands on one mailbox take longer, or not, as it grows.
 
 use super::connection::Connection;
-use super::imap::{login, select};
+use super::greeting::Login;
 use super::ingest::{Ingest, Protocol};
+use super::run::Span;
+use super::target::Target;
 use crate::error::BenchError;
 use crate::message::Messages;
 use crate::process::Meter;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Measurements of each command at each size; the median is told.
@@ -63,18 +66,19 @@ impl Curve {
     /// Runs it.
     pub(crate) async fn run(self) -> Result<Vec<CurvePoint>, BenchError> {
         let mut points = Vec::new();
-        let mut imap = login(&self.imap, std::slice::from_ref(&self.login), 0).await?;
-        let mut held = select(&mut imap).await?;
+        let mut imap = Target::plain(&self.imap).dialer(false)?.imap().await?;
+        imap.imap_login(&Login::of(std::slice::from_ref(&self.login), 0)).await?;
+        let mut held = imap.select().await?;
         let bar = ProgressBar::new(self.sizes.last().copied().unwrap_or(0) as u64);
         for size in self.sizes.clone() {
             while held < size as u64 {
                 bar.set_position(held);
                 let missing = usize::try_from(size as u64 - held).unwrap_or(usize::MAX);
                 self.fill(missing.min(50_000)).await?;
-                held = select(&mut imap).await?;
+                held = imap.select().await?;
             }
             points.push(self.measure(&mut imap).await?);
-            held = select(&mut imap).await?;
+            held = imap.select().await?;
         }
         bar.finish_and_clear();
         Ok(points)
@@ -83,11 +87,12 @@ impl Curve {
     fn load(&self, sessions: usize, messages: usize) -> Ingest {
         Ingest {
             protocol: Protocol::Lmtp,
-            address: self.lmtp.clone(),
+            target: Target::plain(&self.lmtp),
             recipients: vec![self.recipient.clone()],
             recipients_each: 1,
+            senders: 1,
             sessions,
-            messages,
+            span: Span::operations(messages),
             size: self.size,
             meter: Meter::default(),
         }
@@ -100,7 +105,7 @@ impl Curve {
 
     async fn measure(&self, imap: &mut Connection) -> Result<CurvePoint, BenchError> {
         let began = Instant::now();
-        let messages = select(imap).await?;
+        let messages = imap.select().await?;
         let first_select_ms = began.elapsed().as_secs_f64() * 1000.0;
         let last = messages.max(1);
         let first = last.saturating_sub(49).max(1);
@@ -121,11 +126,14 @@ impl Curve {
     async fn append(&self, imap: &mut Connection) -> Result<f64, BenchError> {
         let mut messages = Messages::new(999);
         let mut times = Vec::with_capacity(TURNS);
+        let mut message = Vec::new();
         for _ in 0..TURNS {
-            let message = messages.message(self.size);
+            messages.write(self.size, &mut message);
             let began = Instant::now();
-            imap.send(format!("a APPEND INBOX {{{}+}}\r\n", message.len()).as_bytes()).await?;
-            imap.send(&[message.as_slice(), b"\r\n"].concat()).await?;
+            write!(imap.command(), "a APPEND INBOX {{{}+}}\r\n", message.len())?;
+            imap.flush().await?;
+            message.extend_from_slice(b"\r\n");
+            imap.send(&message).await?;
             imap.imap_done().await?;
             times.push(began.elapsed());
         }

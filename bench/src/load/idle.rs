@@ -1,71 +1,98 @@
 //! What idle IMAP sessions cost a server in memory.
 
 use super::connection::Connection;
-use super::imap::{login, select};
+use super::greeting::Login;
+use super::run;
+use super::target::{Dialer, Target};
 use crate::error::BenchError;
-use crate::process;
+use crate::process::Meter;
 use clap::Args;
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// For a server to come to rest after logins.
+/// For a server to come to rest after logins, at least; some hibernate sessions only after a while.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Holds idle IMAP sessions open, then as many again, and reads what memory the second half takes: the
-/// first finds room that earlier loads have left behind, and would seem to cost nothing.
+/// Holds IMAP sessions in IDLE, then more of them, and reads what memory these take: the first find room
+/// that the start has left behind, and would seem to cost nothing. The server should be fresh.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Idle {
-    /// Where: host:port, in plain.
-    #[arg(long)]
-    pub address: String,
+    #[command(flatten)]
+    pub(crate) target: Target,
     /// `user:password` of the accounts, taken in turn.
     #[arg(long, required = true, value_delimiter = ',')]
-    pub logins: Vec<String>,
-    /// Sessions of each half.
+    pub(crate) logins: Vec<String>,
+    /// Sessions that are held before the first reading.
     #[arg(long, default_value_t = 1_000)]
-    pub sessions: usize,
-    /// The server's first process; its children count too.
-    #[arg(long)]
-    pub pid: u32,
+    pub(crate) before: usize,
+    /// Sessions that are added, and measured.
+    #[arg(long, default_value_t = 5_000)]
+    pub(crate) sessions: usize,
+    /// Seconds to wait before each reading, beside those until the server rests.
+    #[arg(long, default_value_t = SETTLE.as_secs())]
+    pub(crate) settle_seconds: u64,
+    #[command(flatten)]
+    pub(crate) meter: Meter,
+    /// A bar shows how far it is.
+    #[arg(skip = true)]
+    pub(crate) shown: bool,
 }
 
 /// The memory of a server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct IdleResult {
     /// Sessions held in the end.
-    pub sessions: usize,
-    /// Proportional set size of all processes with the first half, in KiB.
-    pub before_kib: u64,
-    /// The same with both.
-    pub after_kib: u64,
-    /// The difference for one session.
-    pub session_kib: f64,
+    pub(crate) sessions: usize,
+    /// Proportional set size of all processes before the sessions that are measured, in KiB.
+    pub(crate) before_kib: u64,
+    /// The same with them.
+    pub(crate) after_kib: u64,
+    /// The difference for one session; below 0 when it is lost in what else the server does.
+    pub(crate) session_kib: f64,
 }
 
 impl Idle {
     /// Runs it.
     pub(crate) async fn run(self) -> Result<IdleResult, BenchError> {
-        let mut held = Vec::with_capacity(self.sessions * 2);
-        self.hold(&mut held).await?;
-        let before_kib = process::memory_kib(self.pid)?;
-        self.hold(&mut held).await?;
-        let after_kib = process::memory_kib(self.pid)?;
-        let session_kib = after_kib.saturating_sub(before_kib) as f64 / self.sessions.max(1) as f64;
+        let dialer = self.target.dialer(false)?;
+        let total = (self.before + self.sessions) as u64;
+        let bar = if self.shown { ProgressBar::new(total) } else { ProgressBar::hidden() };
+        let mut held = self.hold(&dialer, self.before, &bar).await?;
+        let before_kib = self.read().await?;
+        held.extend(self.hold(&dialer, self.sessions, &bar).await?);
+        let after_kib = self.read().await?;
+        bar.finish_and_clear();
+        let session_kib = (after_kib as f64 - before_kib as f64) / self.sessions.max(1) as f64;
         Ok(IdleResult { sessions: held.len(), before_kib, after_kib, session_kib })
     }
 
-    async fn hold(&self, held: &mut Vec<Connection>) -> Result<(), BenchError> {
-        for worker in 0..self.sessions {
-            let mut connection = login(&self.address, &self.logins, worker).await?;
-            select(&mut connection).await?;
-            connection.send(b"a IDLE\r\n").await?;
-            let line = connection.line().await?;
-            if !line.starts_with('+') {
-                return Err(connection.unexpected(&line));
+    async fn read(&self) -> Result<u64, BenchError> {
+        tokio::time::sleep(Duration::from_secs(self.settle_seconds)).await;
+        self.meter.read_at_rest().await?;
+        self.meter.memory_kib()
+    }
+
+    async fn hold(
+        &self,
+        dialer: &Dialer,
+        sessions: usize,
+        bar: &ProgressBar,
+    ) -> Result<Vec<Connection>, BenchError> {
+        run::open(sessions, |worker| {
+            let (dialer, login) = (dialer.clone(), Login::of(&self.logins, worker));
+            let bar = bar.clone();
+            async move {
+                let mut connection = dialer.imap().await?;
+                connection.imap_login(&login).await?;
+                connection.select().await?;
+                connection.send(b"a IDLE\r\n").await?;
+                connection.imap_go_on().await?;
+                connection.shrink();
+                bar.inc(1);
+                Ok(connection)
             }
-            held.push(connection);
-        }
-        tokio::time::sleep(SETTLE).await;
-        Ok(())
+        })
+        .await
     }
 }

@@ -2,12 +2,13 @@
 
 use super::LoadResult;
 use super::connection::Connection;
+use super::run::{self, Latencies, Span, Turns};
+use super::target::Target;
 use crate::error::BenchError;
 use crate::message::Messages;
 use crate::process::Meter;
 use clap::{Args, ValueEnum};
-use std::time::Instant;
-use tokio::task::JoinSet;
+use std::io::Write;
 
 /// By which protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,26 +24,26 @@ pub(crate) enum Protocol {
 pub(crate) struct Ingest {
     /// The protocol.
     #[arg(long, value_enum, default_value = "lmtp")]
-    pub protocol: Protocol,
-    /// Where to: host:port.
-    #[arg(long)]
-    pub address: String,
+    pub(crate) protocol: Protocol,
+    #[command(flatten)]
+    pub(crate) target: Target,
     /// The recipients, taken in turn.
     #[arg(long, required = true, value_delimiter = ',')]
-    pub recipients: Vec<String>,
+    pub(crate) recipients: Vec<String>,
     /// Recipients of each message.
     #[arg(long, default_value_t = 1)]
-    pub recipients_each: usize,
+    pub(crate) recipients_each: usize,
+    /// Different senders, taken in turn.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) senders: usize,
     /// Sessions at the same time.
     #[arg(long, default_value_t = 20)]
-    pub sessions: usize,
-    /// Messages in all.
-    #[arg(long, default_value_t = 5_000)]
-    pub messages: usize,
+    pub(crate) sessions: usize,
+    #[command(flatten)]
+    pub(crate) span: Span,
     /// Bytes of each message.
     #[arg(long, default_value_t = 4_096)]
-    pub size: usize,
-    /// The server\'s processes.
+    pub(crate) size: usize,
     #[command(flatten)]
     pub(crate) meter: Meter,
 }
@@ -50,49 +51,32 @@ pub(crate) struct Ingest {
 impl Ingest {
     /// Runs it.
     pub(crate) async fn run(self) -> Result<LoadResult, BenchError> {
-        let mut sessions = Vec::new();
-        for worker in 0..self.sessions.max(1) {
-            sessions.push((worker, self.open().await?));
-        }
-        let before = self.meter.read_at_rest().await;
-        let began = Instant::now();
-        let mut tasks = JoinSet::new();
-        let each = self.messages / self.sessions.max(1);
-        for (worker, connection) in sessions {
-            let load = self.clone();
-            tasks.spawn(async move { load.session(worker, connection, each.max(1)).await });
-        }
-        let mut latencies = Vec::with_capacity(self.messages);
-        while let Some(done) = tasks.join_next().await {
-            latencies.extend(done??);
-        }
-        let took = began.elapsed();
-        Ok(LoadResult::of(latencies, took, self.meter.read_at_rest().await.since(before)))
-    }
-
-    async fn open(&self) -> Result<Connection, BenchError> {
-        let mut connection = Connection::open(&self.address).await?;
-        connection.reply("220").await?;
-        let hello = if self.protocol == Protocol::Lmtp { "LHLO" } else { "EHLO" };
-        connection.send(format!("{hello} load.test\r\n").as_bytes()).await?;
-        connection.reply("250").await?;
-        Ok(connection)
+        let dialer = self.target.dialer(false)?;
+        let protocol = self.protocol;
+        let opened = run::open(self.sessions.max(1), |_| {
+            let dialer = dialer.clone();
+            async move { dialer.mail(protocol).await }
+        });
+        let opened = opened.await?;
+        run::run(&self.meter, self.span, opened, |worker, connection, turns| {
+            self.clone().session(worker, connection, turns)
+        })
+        .await
     }
 
     async fn session(
-        &self,
+        self,
         worker: usize,
         mut connection: Connection,
-        count: usize,
-    ) -> Result<Vec<std::time::Duration>, BenchError> {
+        turns: Turns,
+    ) -> Result<Latencies, BenchError> {
         let mut messages = Messages::new(worker);
-        let mut latencies = Vec::with_capacity(count);
-        for turn in 0..count {
-            let mut message = messages.message(self.size);
+        let mut message = Vec::new();
+        let mut latencies = Vec::new();
+        while let Some((turn, began)) = turns.next() {
+            messages.write(self.size, &mut message);
             message.extend_from_slice(b".\r\n");
-            let first = (worker + turn * self.sessions) * self.recipients_each;
-            let began = Instant::now();
-            self.deliver(&mut connection, first, &message).await?;
+            self.deliver(&mut connection, turn, &message).await?;
             latencies.push(began.elapsed());
         }
         connection.send(b"QUIT\r\n").await?;
@@ -102,25 +86,30 @@ impl Ingest {
     async fn deliver(
         &self,
         connection: &mut Connection,
-        first: usize,
+        turn: usize,
         message: &[u8],
     ) -> Result<(), BenchError> {
-        let mut commands = String::from("MAIL FROM:<sender@load.test>\r\n");
+        let commands = connection.command();
+        write!(commands, "MAIL FROM:<sender{}@load.test>\r\n", turn % self.senders.max(1))?;
+        let first = turn.wrapping_mul(self.recipients_each);
         for number in 0..self.recipients_each {
-            if let Some(recipient) = self.recipients.get((first + number) % self.recipients.len()) {
-                commands.push_str(&format!("RCPT TO:<{recipient}>\r\n"));
-            }
+            let at = first.wrapping_add(number) % self.recipients.len().max(1);
+            write!(
+                commands,
+                "RCPT TO:<{}>\r\n",
+                self.recipients.get(at).map(String::as_str).unwrap_or_default()
+            )?;
         }
-        commands.push_str("DATA\r\n");
-        connection.send(commands.as_bytes()).await?;
+        commands.extend_from_slice(b"DATA\r\n");
+        connection.flush().await?;
         for _ in 0..=self.recipients_each {
-            connection.reply("250").await?;
+            connection.reply(b"250").await?;
         }
-        connection.reply("354").await?;
+        connection.reply(b"354").await?;
         connection.send(message).await?;
         let replies = if self.protocol == Protocol::Lmtp { self.recipients_each } else { 1 };
         for _ in 0..replies {
-            connection.reply("250").await?;
+            connection.reply(b"250").await?;
         }
         Ok(())
     }

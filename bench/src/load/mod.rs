@@ -1,17 +1,28 @@
-//! The loads: each opens its sessions, runs a fixed number of operations and tells how long they took.
+//! The loads: each opens its sessions, runs operations in them and tells how long they took.
 
+mod connect;
 mod connection;
 mod curve;
+mod greeting;
 mod idle;
 mod imap;
+mod imap_profile;
 mod ingest;
 mod pop3;
+mod run;
+mod storm;
+mod target;
 
+pub(crate) use connect::{Connect, ConnectKind, Mailbox};
 pub(crate) use curve::Curve;
 pub(crate) use idle::Idle;
-pub(crate) use imap::{Imap, ImapProfile};
+pub(crate) use imap::Imap;
+pub(crate) use imap_profile::ImapProfile;
 pub(crate) use ingest::{Ingest, Protocol};
 pub(crate) use pop3::Pop3;
+pub(crate) use run::Span;
+pub(crate) use storm::{Shape, Storm};
+pub(crate) use target::Target;
 
 use crate::process::Usage;
 use serde::{Deserialize, Serialize};

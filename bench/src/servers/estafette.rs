@@ -1,28 +1,40 @@
 //! Estafette itself, with its defaults but for logins in plain, which the loads use on all servers.
 
-use super::{Server, wait_for};
+use super::certificate::Certificate;
+use super::{Server, Services, wait_for};
 use crate::error::BenchError;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// A private node.
-pub(crate) struct Estafette {
+pub(super) struct Estafette {
     child: Child,
     ready: Value,
+    services: Services,
 }
 
 const LISTENERS: [&str; 9] =
     ["smtp", "submission", "submissions", "lmtp", "imap", "imaps", "pop3", "pop3s", "http"];
 
 impl Estafette {
-    /// Starts it in a folder that is empty.
-    pub(crate) fn start(program: &Path, folder: &Path, accounts: usize) -> Result<Estafette, BenchError> {
+    /// Starts it in a folder that is empty, with this way of moving bytes.
+    pub(super) fn start(
+        program: &Path,
+        folder: &Path,
+        accounts: usize,
+        io: &str,
+    ) -> Result<Estafette, BenchError> {
+        let certificate = Certificate::make(folder)?;
         let listen: String = LISTENERS.iter().map(|name| format!("{name} = [\"127.0.0.1:0\"]\n")).collect();
         let config = folder.join("estafette.toml");
         std::fs::write(
             &config,
-            format!("[login]\nallow_plaintext = true\n[log]\nfilter = \"warn\"\n[listen]\n{listen}"),
+            format!(
+                "[login]\nallow_plaintext = true\n[log]\nfilter = \"warn\"\n\
+                 [[tls.certificates]]\nchain = {:?}\nkey = {:?}\nnames = [\"load.test\"]\n[listen]\n{listen}",
+                certificate.chain, certificate.key
+            ),
         )?;
         let ready_file = folder.join("ready.json");
         let log = std::fs::File::create(folder.join("log.txt"))?;
@@ -32,22 +44,33 @@ impl Estafette {
             .arg(folder.join("data"))
             .arg("--config")
             .arg(&config)
+            .args(io_arguments(program, io)?)
             .args(["--demo", "--demo-accounts", &accounts.to_string(), "--ready-file"])
             .arg(&ready_file)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()?;
         let mut ended = false;
-        wait_for("estafette", || {
+        let waited = wait_for("estafette", || {
             ended = matches!(child.try_wait(), Ok(Some(_)));
             ended || ready_file.exists()
-        })?;
+        });
+        let mut server = Estafette { child, ready: Value::Null, services: Services::default() };
+        waited?;
         if ended {
             let why = std::fs::read_to_string(folder.join("log.txt")).unwrap_or_default();
             return Err(BenchError::Start { server: "estafette", why });
         }
-        let ready = serde_json::from_slice(&std::fs::read(&ready_file)?)?;
-        Ok(Estafette { child, ready })
+        server.ready = serde_json::from_slice(&std::fs::read(&ready_file)?)?;
+        server.services = Services {
+            lmtp: server.listener("lmtp"),
+            smtp: server.listener("smtp"),
+            imap: server.listener("imap"),
+            imaps: server.listener("imaps"),
+            pop3: server.listener("pop3"),
+            pop3s: server.listener("pop3s"),
+        };
+        Ok(server)
     }
 
     fn listener(&self, name: &str) -> Option<String> {
@@ -60,28 +83,29 @@ impl Estafette {
     }
 }
 
+/// `--io`, when the program knows it. One that does not has a single way of moving bytes, and no twin.
+fn io_arguments(program: &Path, io: &str) -> Result<Vec<String>, BenchError> {
+    let help = Command::new(program).args(["serve", "--help"]).stderr(Stdio::null()).output()?;
+    if String::from_utf8_lossy(&help.stdout).contains("--io") {
+        return Ok(vec!["--io".to_owned(), io.to_owned()]);
+    }
+    if io == "auto" {
+        return Ok(Vec::new());
+    }
+    let why = format!("this program has no --io, so not '{io}'");
+    Err(BenchError::Start { server: "estafette", why })
+}
+
 fn field(account: &Value, name: &str) -> Option<String> {
     account.get(name)?.as_str().map(str::to_owned)
 }
 
 impl Server for Estafette {
-    fn name(&self) -> &'static str {
-        "estafette"
-    }
     fn pids(&self) -> Vec<u32> {
         vec![self.child.id()]
     }
-    fn lmtp(&self) -> Option<String> {
-        self.listener("lmtp")
-    }
-    fn smtp(&self) -> Option<String> {
-        self.listener("smtp")
-    }
-    fn imap(&self) -> Option<String> {
-        self.listener("imap")
-    }
-    fn pop3(&self) -> Option<String> {
-        self.listener("pop3")
+    fn services(&self) -> &Services {
+        &self.services
     }
     fn recipients(&self) -> Vec<String> {
         self.accounts(|account| field(account, "address"))

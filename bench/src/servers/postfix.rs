@@ -1,6 +1,7 @@
 //! Postfix as Debian ships it, in front of a Dovecot that it delivers to by LMTP.
 
-use super::{Dovecot, Server, Sync, answers, free_port, pid_in, wait_for};
+use super::dovecot::{Dovecot, Flavour};
+use super::{Server, Services, answers, free_port, pid_in, wait_for};
 use crate::error::BenchError;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,26 +13,29 @@ const SETTLE_SECONDS_MAX: u64 = 600;
 const QUEUES: [&str; 4] = ["maildrop", "incoming", "active", "deferred"];
 
 /// A private Postfix with its Dovecot.
-pub(crate) struct Postfix {
+pub(super) struct Postfix {
     folder: PathBuf,
     pid: u32,
-    smtp: u16,
+    services: Services,
     dovecot: Dovecot,
     stopped: bool,
 }
 
 impl Postfix {
     /// Starts both in a folder that is empty.
-    pub(crate) fn start(folder: &Path, accounts: usize) -> Result<Postfix, BenchError> {
+    pub(super) fn start(folder: &Path, accounts: usize) -> Result<Postfix, BenchError> {
         let dovecot_folder = folder.join("dovecot");
         std::fs::create_dir_all(&dovecot_folder)?;
-        let dovecot = Dovecot::start(&dovecot_folder, accounts, Sync::AsShipped)?;
+        let dovecot = Dovecot::start(&dovecot_folder, accounts, Flavour::AsShipped)?;
         let smtp = free_port()?;
         let config = folder.join("postfix");
         for part in ["postfix", "queue", "lib"] {
             std::fs::create_dir_all(folder.join(part))?;
         }
-        std::fs::write(config.join("main.cf"), main_cf(folder, &dovecot.lmtp_address()))?;
+        std::fs::write(
+            config.join("main.cf"),
+            main_cf(folder, dovecot.services().lmtp.as_deref().unwrap_or_default()),
+        )?;
         std::fs::write(config.join("master.cf"), master_cf(smtp)?)?;
         let _ = Command::new("chown").arg("postfix").arg(folder.join("lib")).status()?;
         let words = folder.join("start.txt");
@@ -51,7 +55,8 @@ impl Postfix {
         wait_for("postfix", || pid_file.exists() && answers(smtp))?;
         let pid = pid_in(&pid_file)
             .ok_or(BenchError::Start { server: "postfix", why: "no process identifier".to_owned() })?;
-        Ok(Postfix { folder: folder.to_owned(), pid, smtp, dovecot, stopped: false })
+        let services = Services { smtp: Some(format!("127.0.0.1:{smtp}")), ..Services::default() };
+        Ok(Postfix { folder: folder.to_owned(), pid, services, dovecot, stopped: false })
     }
 
     fn queued(&self) -> usize {
@@ -97,29 +102,20 @@ fn master_cf(smtp: u16) -> Result<String, BenchError> {
 }
 
 impl Server for Postfix {
-    fn name(&self) -> &'static str {
-        "postfix+dovecot"
-    }
     fn pids(&self) -> Vec<u32> {
         [vec![self.pid], self.dovecot.pids()].concat()
     }
-    fn lmtp(&self) -> Option<String> {
-        None
-    }
-    fn smtp(&self) -> Option<String> {
-        Some(format!("127.0.0.1:{}", self.smtp))
-    }
-    fn imap(&self) -> Option<String> {
-        None
-    }
-    fn pop3(&self) -> Option<String> {
-        None
+    fn services(&self) -> &Services {
+        &self.services
     }
     fn recipients(&self) -> Vec<String> {
         self.dovecot.recipients()
     }
     fn logins(&self) -> Vec<String> {
         self.dovecot.logins()
+    }
+    fn queues(&self) -> bool {
+        true
     }
     fn settled(&self) -> Result<(), BenchError> {
         let end = Instant::now() + Duration::from_secs(SETTLE_SECONDS_MAX);

@@ -259,7 +259,8 @@ impl MessageRow {
         self.modseq != self.arrival
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// As it is stored.
+    pub fn encode(&self) -> Vec<u8> {
         let writer = Writer::new(1)
             .raw(&self.body.0)
             .number(self.arrival.0)
@@ -276,7 +277,8 @@ impl MessageRow {
             .done()
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<MessageRow> {
+    /// Reads what [`MessageRow::encode`] wrote; `None` for anything else.
+    pub fn decode(bytes: &[u8]) -> Option<MessageRow> {
         let mut reader = Reader::new(bytes, 1)?;
         let body = BodyHash(reader.raw(32)?.try_into().ok()?);
         let arrival = reader.number()?;

@@ -1,0 +1,76 @@
+//! Deliveries that fall on few mailboxes, or on many at once.
+
+use super::LoadResult;
+use super::ingest::{Ingest, Protocol};
+use super::run::Span;
+use super::target::Target;
+use crate::error::BenchError;
+use crate::process::Meter;
+use clap::{Args, ValueEnum};
+
+/// Which storm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shape {
+    /// Many senders, each with a session, write to few recipients.
+    ManySenders,
+    /// One sender writes to many recipients with each message.
+    ManyRecipients,
+}
+
+/// Delivers messages of many senders to few recipients, or of one sender to many.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Storm {
+    /// Which of both.
+    #[arg(long, value_enum, default_value = "many-senders")]
+    pub(crate) shape: Shape,
+    /// The protocol.
+    #[arg(long, value_enum, default_value = "lmtp")]
+    pub(crate) protocol: Protocol,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The recipients there are.
+    #[arg(long, required = true, value_delimiter = ',')]
+    pub(crate) recipients: Vec<String>,
+    /// Senders, each with a session of its own.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) senders: usize,
+    /// Recipients that many senders write to.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) few: usize,
+    /// Recipients of each message of one sender.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) many: usize,
+    #[command(flatten)]
+    pub(crate) span: Span,
+    /// Bytes of each message.
+    #[arg(long, default_value_t = 4_096)]
+    pub(crate) size: usize,
+    #[command(flatten)]
+    pub(crate) meter: Meter,
+}
+
+impl Storm {
+    /// Runs it; an operation is a message.
+    pub(crate) async fn run(self) -> Result<LoadResult, BenchError> {
+        let mut recipients = self.recipients;
+        let (senders, recipients_each) = match self.shape {
+            Shape::ManySenders => {
+                recipients.truncate(self.few.max(1));
+                (self.senders, 1)
+            }
+            Shape::ManyRecipients => (1, self.many.min(recipients.len())),
+        };
+        let load = Ingest {
+            protocol: self.protocol,
+            target: self.target,
+            recipients,
+            recipients_each,
+            senders,
+            sessions: senders,
+            span: self.span,
+            size: self.size,
+            meter: self.meter,
+        };
+        load.run().await
+    }
+}
