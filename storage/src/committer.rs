@@ -17,11 +17,12 @@ use parking_lot::{Condvar, Mutex};
 use rocksdb::WriteBatch;
 
 use crate::batch::Batch;
-use crate::body::{self, BodyHash};
+use crate::body::{self, BodyHash, Place};
 use crate::collect::{self, Collected};
 use crate::database::Database;
 use crate::error::Error;
 use crate::space::Space;
+use crate::stage::{self, Owned};
 use crate::store::now_ms;
 use crate::watermark::{MARKS_MAX, Mark, Watermark, WatermarkFile};
 
@@ -62,6 +63,8 @@ struct Round {
 struct Queue {
     commits: VecDeque<Commit>,
     rounds: VecDeque<Round>,
+    /// Bodies under way that have no owner any more.
+    left: Vec<Place>,
     bytes: usize,
     closed: bool,
 }
@@ -73,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) marks: Mutex<Vec<Mark>>,
     /// Whether commits wait for room.
     pub(crate) waiting: AtomicBool,
+    /// Bodies under way that have an owner.
+    pub(crate) owned: Owned,
     failed: OnceLock<Arc<str>>,
     queue: Mutex<Queue>,
     filled: Condvar,
@@ -86,6 +91,7 @@ impl Shared {
             space,
             marks: Mutex::new(marks),
             waiting: AtomicBool::new(true),
+            owned: Owned::default(),
             failed: OnceLock::new(),
             queue: Mutex::default(),
             filled: Condvar::new(),
@@ -181,6 +187,12 @@ impl Shared {
         answer.recv().unwrap_or(Err(Error::Closed))
     }
 
+    /// The last owner of a body under way is gone.
+    pub(crate) fn let_go(&self, place: Place) {
+        self.queue.lock().left.push(place);
+        self.filled.notify_one();
+    }
+
     /// No more is taken; what waits is still written.
     pub(crate) fn close(&self) {
         self.queue.lock().closed = true;
@@ -193,6 +205,7 @@ impl Shared {
 enum Work {
     Commits(Vec<Commit>),
     Round(Round),
+    Left(Vec<Place>),
     Idle,
     End,
 }
@@ -204,11 +217,14 @@ pub(crate) struct Committer {
     pub(crate) watermark: Watermark,
     /// When the watermark was first written since its last sync.
     pub(crate) unsynced_since: Option<Instant>,
+    /// Bodies under way that nobody will take, still to be removed.
+    pub(crate) left: Vec<Place>,
 }
 
 impl Committer {
     /// The thread's life.
     pub(crate) fn run(mut self) {
+        self.remove_left();
         loop {
             match self.next() {
                 Work::Commits(commits) => self.commit(commits),
@@ -217,9 +233,11 @@ impl Committer {
                     // Whoever asked may have gone.
                     let _ = round.reply.send(done);
                 }
+                Work::Left(places) => self.left.extend(places),
                 Work::Idle => {}
                 Work::End => break,
             }
+            self.remove_left();
             if self.unsynced_since.is_some_and(|since| since.elapsed() >= WATERMARK_SYNC) {
                 self.sync_watermark();
             }
@@ -231,12 +249,12 @@ impl Committer {
     fn next(&self) -> Work {
         let tended = self.shared.space.tend();
         let mut queue = self.shared.queue.lock();
-        while queue.commits.is_empty() && queue.rounds.is_empty() {
+        while queue.commits.is_empty() && queue.rounds.is_empty() && queue.left.is_empty() {
             if queue.closed {
                 return Work::End;
             }
             let left = match self.unsynced_since {
-                None if tended => {
+                None if tended && self.left.is_empty() => {
                     self.shared.filled.wait(&mut queue);
                     continue;
                 }
@@ -246,6 +264,9 @@ impl Committer {
             if self.shared.filled.wait_for(&mut queue, left).timed_out() {
                 return Work::Idle;
             }
+        }
+        if !queue.left.is_empty() {
+            return Work::Left(std::mem::take(&mut queue.left));
         }
         if let Some(round) = queue.rounds.pop_front() {
             return Work::Round(round);
@@ -314,19 +335,20 @@ impl Committer {
 
     fn fill(&self, commits: &[Commit], out: &mut WriteBatch) -> Result<(), Error> {
         let database = &self.shared.database;
-        let mut written: Vec<BodyHash> = Vec::new();
+        let mut written: Vec<(BodyHash, Place)> = Vec::new();
         for new in commits.iter().flat_map(|commit| &commit.batch.bodies) {
-            if written.contains(&new.hash) || body::stored_len(database, &new.hash)?.is_some() {
-                continue;
+            let here = written.iter().find(|(hash, _)| *hash == new.hash()).map(|(_, place)| *place);
+            let known = if here.is_some() { here } else { new.known(database)? };
+            let place = new.write(database, out, known)?;
+            if here.is_none() {
+                written.push((new.hash(), place));
             }
-            body::write(database, out, &new.hash, &new.pieces)?;
-            written.push(new.hash);
         }
         let now_ms = now_ms();
         for commit in commits {
             commit.batch.write_rows(database, out)?;
             for hash in commit.batch.unnamed() {
-                collect::write_candidate(database, out, hash, now_ms);
+                collect::write_candidate(database, out, &hash, now_ms);
             }
         }
         Ok(())
@@ -335,11 +357,33 @@ impl Committer {
     fn collect(&self, round: &Round) -> Result<Collected, Error> {
         self.shared.check()?;
         let mut out = WriteBatch::default();
-        let done = collect::round(&self.shared.database, round.until_ms, round.limit, &mut out)?;
+        let owned: Vec<BodyHash> = self.shared.owned.lock().values().flatten().copied().collect();
+        let done = collect::round(&self.shared.database, round.until_ms, round.limit, &owned, &mut out)?;
         if !out.is_empty() {
             self.shared.write_unsynced(out)?;
         }
         Ok(done)
+    }
+
+    /// Removes bodies under way that nobody took. Without room for that it is tried again with the next work, or after
+    /// a pause.
+    fn remove_left(&mut self) {
+        while let Some(place) = self.left.pop() {
+            let mut out = WriteBatch::default();
+            let removed = stage::remove(&self.shared.database, &mut out, &place);
+            let written =
+                removed.and_then(|_| if out.is_empty() { Ok(()) } else { self.shared.write_unsynced(out) });
+            match written {
+                Ok(()) => {}
+                Err(Error::Full { .. }) => {
+                    self.left.push(place);
+                    return;
+                }
+                // The next start removes it.
+                Err(error) => tracing::warn!(%error, "a body that was not finished could not be removed"),
+            }
+            self.shared.owned.lock().remove(&place);
+        }
     }
 
     fn sync_watermark(&mut self) {

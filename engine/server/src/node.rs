@@ -13,7 +13,7 @@ use crate::login::{self, Logins};
 use crate::machines::{FailureView, TrafficMachine};
 use crate::ready::Ready;
 use crate::signals::Signals;
-use estafette_delivery::queue::{QueueHandle, Wakeup};
+use estafette_delivery::queue::Wakeup;
 use estafette_delivery::{Acceptor, ShardMachine, Shards};
 use estafette_directory::DirectoryMachine;
 use estafette_mailbox::{Structures, UidMaps, Watchers};
@@ -142,11 +142,7 @@ impl Node {
         let (files, authority) = certificates(&config, &engine.hostname, data)?;
         let certificates = tls::Certificates::load(files)?;
         let (stop, stopping) = watch::channel(false);
-        let acceptor = Acceptor::new(
-            engine.directory.clone(),
-            engine.shards.clone(),
-            QueueHandle::new(engine.shards.clone()),
-        );
+        let acceptor = Acceptor::new(engine.store.clone(), engine.directory.clone(), engine.shards.clone());
         let mut tasks = tokio::task::JoinSet::new();
         let bound = listeners::start(&engine, &acceptor, &certificates, data, &stopping, &mut tasks)?;
         background::start(&engine, &acceptor, certificates, &stopping, &mut tasks)?;

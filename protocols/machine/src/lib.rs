@@ -16,6 +16,10 @@
 //!   driver bounds how many it holds, by [`Machine::input_limit`], and calls `overflowed` past it.
 #![forbid(unsafe_code)]
 
+mod deposit;
+
+pub use deposit::Deposit;
+
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
 

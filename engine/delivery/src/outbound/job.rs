@@ -133,7 +133,8 @@ impl Job<'_> {
         let shard = self.desk.acceptor.directory().read().account(account).and_then(|account| account.shard);
         let gone = || (State::Failed, LastReply::own(550, (5, 1, 1), "the mailbox does not exist any more"));
         let Some(shard) = shard else { return Ok(gone()) };
-        let body = NewBody { hash: item.body, chunks: self.body(item)?.all()? };
+        // The item's reference keeps it.
+        let body = NewBody::stored(&self.body(item)?);
         let action = accept::delivery(item.message, account, item.size, item.body, None);
         let answer =
             self.desk.acceptor.shards().mailbox(AccountRef { shard, account }, action, vec![body]).await;
@@ -329,6 +330,7 @@ impl Job<'_> {
         let returned = Returned::of(kind, item, &self.body(item)?)?;
         if let Some((envelope, body)) = notice::compose(&facts, &returned) {
             let name = facts.name();
+            let body = NewBody::of(body);
             let incoming = Incoming { envelope, body, submitter: None, strict_quota: false };
             let outcomes = self.desk.acceptor.notice(name, self.key.shard, incoming).await;
             match outcomes.into_iter().next() {

@@ -9,7 +9,7 @@ use estafette_directory::{
     NewDomain, Origin, PlanFields, PlanId, QuotaChoice, Reply, Role, Standing, View,
 };
 use estafette_mailbox::{AccountRef, MailboxName, Watchers, read};
-use estafette_raft::{Group, GroupId, Node as RaftNode, NodeId, Proposal};
+use estafette_raft::{Group, GroupId, NewBody, Node as RaftNode, NodeId, Proposal};
 use estafette_storage::Store;
 use estafette_types::{
     AccountId, Address, BodyType, Domain, DomainId, DsnNotify, Envelope, ForwardPath, LocalPart, Recipient,
@@ -87,7 +87,7 @@ impl Node {
             shards.insert(shard, open_shard(&raft, shard, &wakeup).await);
         }
         let queue = QueueHandle::new(shards.clone());
-        let acceptor = Acceptor::new(view.clone(), shards.clone(), queue.clone());
+        let acceptor = Acceptor::new(store.clone(), view.clone(), shards.clone());
         let node = Node { store, raft, control, view, shards, acceptor, queue, wakeup };
         if fresh {
             node.fill().await;
@@ -160,7 +160,10 @@ impl Node {
     pub(crate) fn incoming(&self, envelope: Envelope, body: &str, submitted: bool) -> Incoming {
         Incoming {
             envelope,
-            body: vec![Bytes::from("Return-Path: <x@example.org>\r\n"), Bytes::from(body.to_owned())],
+            body: NewBody::of(vec![
+                Bytes::from("Return-Path: <x@example.org>\r\n"),
+                Bytes::from(body.to_owned()),
+            ]),
             submitter: submitted.then(|| self.account("a").0),
             strict_quota: false,
         }

@@ -44,7 +44,7 @@ impl ImapService {
         let message = NewMessage { flags, internal_date_ms, size, body: hash };
         let quota = self.quota_bytes()?;
         let action = Action::Append { mailbox: at.mailbox, messages: vec![message], quota };
-        let bodies = vec![NewBody { hash, chunks }];
+        let bodies = vec![NewBody::named(hash, chunks)];
         match self.engine.shards.mailbox(account, action, bodies).await.map_err(EngineError::from)? {
             Response::Appended { uid_validity, uids } => {
                 let uid = uids.first().ok_or(Stop::Told(Failure::Internal))?;

@@ -97,7 +97,7 @@ impl World {
                 body: hash,
             };
             let messages = vec![message; estafette_mailbox::WORK_MAX];
-            let bodies = vec![NewBody { hash, chunks: vec![body.clone()] }];
+            let bodies = vec![NewBody::named(hash, vec![body.clone()])];
             let action = Action::Append { mailbox: inbox, messages, quota: None };
             let response = self.engine.shards.mailbox(AT, action, bodies).await.unwrap();
             assert!(matches!(response, Response::Appended { .. }), "{response:?}");
