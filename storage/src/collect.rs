@@ -20,6 +20,8 @@ use crate::family::Family;
 use crate::key::{Key, prefix_range, successor};
 use crate::stage;
 
+/// Bytes of a body from which on its room is given back as soon as it is removed.
+const RECLAIM_BYTES: u64 = 64 * 1024 * 1024;
 const CANDIDATE: u8 = 0x02;
 const VALUE: [u8; 1] = [1];
 
@@ -34,6 +36,12 @@ pub struct Collected {
     pub bytes: u64,
     /// True if the limit was reached: there may be more.
     pub more: bool,
+}
+
+/// The same, with the places from which much was removed.
+pub(crate) struct Done {
+    pub(crate) collected: Collected,
+    pub(crate) emptied: Vec<Place>,
 }
 
 /// Writes down that a body may have lost its last name.
@@ -54,8 +62,8 @@ pub(crate) fn round(
     limit: usize,
     owned: &[BodyHash],
     out: &mut WriteBatch,
-) -> Result<Collected, Error> {
-    let mut done = Collected::default();
+) -> Result<Done, Error> {
+    let (mut done, mut emptied) = (Collected::default(), Vec::new());
     let range = vec![CANDIDATE]..Key::new().u8(CANDIDATE).u64(until_ms.saturating_add(1)).build();
     let mut rows = database.db().raw_iterator_cf_opt(database.own(), within(range));
     rows.seek_to_first();
@@ -78,12 +86,13 @@ pub(crate) fn round(
             remove(database, out, &hash, &named.stored)?;
             done.bodies += 1;
             done.bytes += named.stored.len;
+            emptied.extend(Some(named.stored.place).filter(|_| named.stored.len >= RECLAIM_BYTES));
         }
         out.delete_cf(database.own(), key);
         rows.next();
     }
     rows.status()?;
-    Ok(done)
+    Ok(Done { collected: done, emptied })
 }
 
 fn parse(key: &[u8]) -> Option<(u64, BodyHash)> {

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -21,6 +21,7 @@ use crate::body::{self, BodyHash, Place};
 use crate::collect::{self, Collected};
 use crate::database::Database;
 use crate::error::Error;
+use crate::family::Family;
 use crate::space::Space;
 use crate::stage::{self, Owned};
 use crate::store::now_ms;
@@ -34,6 +35,10 @@ const QUEUE_COMMITS: usize = 16 * 1024;
 const JOIN_BYTES: usize = 16 * 1024 * 1024;
 /// A write joins no more commits than this.
 const JOIN_COMMITS: usize = 1024;
+/// Bytes that a batch has beside what its commits bring: keys of bodies and the like.
+const BATCH_MORE_BYTES: usize = 1024;
+/// Chunks of a body from which on its room is given back as soon as it is removed: a blob file of them.
+const RECLAIM_CHUNKS: u64 = 256;
 /// How long the watermark may stay unsynced.
 const WATERMARK_SYNC: Duration = Duration::from_secs(1);
 /// Between two looks for room while the disk is full.
@@ -219,6 +224,9 @@ pub(crate) struct Committer {
     pub(crate) unsynced_since: Option<Instant>,
     /// Bodies under way that nobody will take, still to be removed.
     pub(crate) left: Vec<Place>,
+    /// Places from which much was removed, whose room is still to be given back, and who does that.
+    pub(crate) emptied: Vec<Place>,
+    pub(crate) reclaiming: Option<JoinHandle<()>>,
 }
 
 impl Committer {
@@ -238,11 +246,16 @@ impl Committer {
                 Work::End => break,
             }
             self.remove_left();
+            self.reclaim();
             if self.unsynced_since.is_some_and(|since| since.elapsed() >= WATERMARK_SYNC) {
                 self.sync_watermark();
             }
         }
         self.sync_watermark();
+        while let Some(reclaiming) = self.reclaiming.take() {
+            let _ = reclaiming.join();
+            self.reclaim();
+        }
     }
 
     /// Waits for what is to do next.
@@ -254,7 +267,7 @@ impl Committer {
                 return Work::End;
             }
             let left = match self.unsynced_since {
-                None if tended && self.left.is_empty() => {
+                None if tended && self.left.is_empty() && self.emptied.is_empty() => {
                     self.shared.filled.wait(&mut queue);
                     continue;
                 }
@@ -302,7 +315,9 @@ impl Committer {
         self.shared.check()?;
         self.shared.space.make(commits.iter().map(|commit| commit.bytes).sum())?;
         let next = self.joined(commits)?;
-        let mut out = WriteBatch::default();
+        // All of it at once: growing step by step would copy what is there each time.
+        let bytes: usize = commits.iter().map(|commit| commit.bytes).sum();
+        let mut out = WriteBatch::with_capacity_bytes(bytes + bytes / 8 + BATCH_MORE_BYTES);
         // First in the batch: there the reader of the logs looks for it.
         out.put_cf(self.shared.database.own(), COMMIT_KEY, body::encode_u64(next.commit));
         self.fill(commits, &mut out)?;
@@ -354,7 +369,7 @@ impl Committer {
         Ok(())
     }
 
-    fn collect(&self, round: &Round) -> Result<Collected, Error> {
+    fn collect(&mut self, round: &Round) -> Result<Collected, Error> {
         self.shared.check()?;
         let mut out = WriteBatch::default();
         let owned: Vec<BodyHash> = self.shared.owned.lock().values().flatten().copied().collect();
@@ -362,28 +377,47 @@ impl Committer {
         if !out.is_empty() {
             self.shared.write_unsynced(out)?;
         }
-        Ok(done)
+        self.emptied.extend(done.emptied);
+        Ok(done.collected)
     }
 
     /// Removes bodies under way that nobody took. Without room for that it is tried again with the next work, or after
     /// a pause.
     fn remove_left(&mut self) {
         while let Some(place) = self.left.pop() {
-            let mut out = WriteBatch::default();
-            let removed = stage::remove(&self.shared.database, &mut out, &place);
-            let written =
-                removed.and_then(|_| if out.is_empty() { Ok(()) } else { self.shared.write_unsynced(out) });
-            match written {
-                Ok(()) => {}
+            match self.remove(&place) {
+                Ok(chunks) if chunks >= RECLAIM_CHUNKS => self.emptied.push(place),
+                Ok(_) => {}
                 Err(Error::Full { .. }) => {
                     self.left.push(place);
-                    return;
+                    break;
                 }
                 // The next start removes it.
                 Err(error) => tracing::warn!(%error, "a body that was not finished could not be removed"),
             }
             self.shared.owned.lock().remove(&place);
         }
+    }
+
+    fn remove(&self, place: &Place) -> Result<u64, Error> {
+        let mut out = WriteBatch::default();
+        let chunks = stage::remove(&self.shared.database, &mut out, place)?;
+        if !out.is_empty() {
+            self.shared.write_unsynced(out)?;
+        }
+        Ok(chunks)
+    }
+
+    /// Has the files rewritten that list what was removed from these places, so that its room is given back now: RocksDB
+    /// does so by itself only when enough else is written, and a full disk would keep that from coming.
+    fn reclaim(&mut self) {
+        let busy = self.reclaiming.as_ref().is_some_and(|thread| !thread.is_finished());
+        if busy || self.emptied.is_empty() {
+            return;
+        }
+        let (database, places) = (Arc::clone(&self.shared.database), std::mem::take(&mut self.emptied));
+        let work = move || places.iter().for_each(|place| database.compact(Family::Blob, &place.0));
+        self.reclaiming = thread::Builder::new().name("reclaim".into()).spawn(work).ok();
     }
 
     fn sync_watermark(&mut self) {

@@ -109,6 +109,8 @@ impl Store {
             watermark: opened.watermark,
             unsynced_since: None,
             left: opened.left,
+            emptied: Vec::new(),
+            reclaiming: None,
         };
         let thread = thread::Builder::new()
             .name("committer".into())

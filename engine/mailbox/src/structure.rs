@@ -77,7 +77,7 @@ impl Structures {
     /// The row of a structure, for a message that was scanned while it came in: comes with its body
     /// (`NewBody::with_structure`), and saves reading that again.
     pub fn row(structure: &Structure) -> bytes::Bytes {
-        structure.encode().into()
+        structure.encode()
     }
 }
 

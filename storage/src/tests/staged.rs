@@ -307,3 +307,35 @@ fn many_at_once() {
     settle(&store);
     assert_eq!((chunks(&store), under_way(&store)), (32, 0));
 }
+
+/// RocksDB gives the room of what was removed back, though nothing else is written.
+#[test]
+fn a_large_one_that_is_given_up_gives_its_room_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let used = || {
+        let files = std::fs::read_dir(dir.path().join("db")).unwrap();
+        let blobs = files
+            .map(|file| file.unwrap())
+            .filter(|file| file.path().extension().is_some_and(|e| e == "blob"));
+        blobs.map(|file| file.metadata().unwrap().len()).sum::<u64>()
+    };
+    let kept = staged(&store, 1, LEN);
+    bring(&store, &[kept], b"log");
+    let mut staging = store.stage().unwrap();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut noise = blake3::Hasher::new().finalize_xof();
+    for _ in 0..600 {
+        noise.fill(&mut chunk);
+        staging.push(&chunk).unwrap();
+    }
+    store.flush().unwrap();
+    assert!(used() > 500 * CHUNK_BYTES as u64, "{} bytes", used());
+    drop(staging);
+    settle(&store);
+    // Until the store is closed at the latest.
+    drop(store);
+    assert!(used() < 100 * CHUNK_BYTES as u64, "{} bytes are still used", used());
+    let store = open(dir.path());
+    store.body(&hash(1)).unwrap().unwrap().verify().unwrap();
+}
