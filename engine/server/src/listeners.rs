@@ -183,6 +183,7 @@ fn smtp_settings(config: &Config, hostname: &str, kind: Kind, tls: TlsMode) -> S
 fn imap_settings(config: &Config, hostname: &str, starttls: bool) -> estafette_imap::session::Config {
     let mut limits = ImapLimits::after_login(config.imap.append_max_bytes);
     limits.line = config.imap.line_max_bytes;
+    limits.part_from = config.storage.stage_from_bytes as u64;
     estafette_imap::session::Config {
         host_name: hostname.to_owned(),
         starttls,

@@ -138,7 +138,7 @@ impl Client {
 
     async fn append(&mut self, name: &str, flags: Flags, body: &str) -> Uid {
         let body = vec![Bytes::copy_from_slice(body.as_bytes())];
-        match self.ask(Ask::Append { name: mailbox(name), flags, date: None, body }).await {
+        match self.ask(Ask::Append { name: mailbox(name), flags, date: None, deposit: None, body }).await {
             Answer::Appended { uid, .. } => uid,
             other => panic!("{other:?}"),
         }
