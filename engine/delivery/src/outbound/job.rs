@@ -3,6 +3,7 @@
 //! After each step the item is read again, so that every step starts from what is written down.
 
 use super::connection::{Connection, Relay, Sent};
+use super::letter::{HELD_BYTES, Letter};
 use super::settings::Settings;
 use crate::accept::{self, Outcome as Accepted};
 use crate::notice::{self, Facts, Returned};
@@ -11,7 +12,7 @@ use crate::{Acceptor, Error, Incoming, Problem};
 use estafette_mailbox::AccountRef;
 use estafette_raft::NewBody;
 use estafette_smtp::Reply;
-use estafette_smtp::client::{Outcome, Outgoing};
+use estafette_smtp::client::Outcome;
 use estafette_storage::{Body, Store};
 use estafette_types::{AccountId, Envelope, ForwardPath, Recipient as EnvelopeRecipient, ReversePath};
 use std::sync::Arc;
@@ -72,9 +73,10 @@ impl Desk {
         Done { connection: job.connection, relay_down: job.relay_down, problem }
     }
 
-    /// Waits until there is memory for the message; let go when it was sent.
+    /// Waits until there is memory for what is held of the message; let go when it was sent.
     async fn memory_for(&self, item: &Item) -> Option<SemaphorePermit<'_>> {
-        let kib = u32::try_from(item.size / 1024 + 1).unwrap_or(u32::MAX).min(SENDING_KIB_MAX);
+        let held = item.size.min(HELD_BYTES) / 1024 + 1;
+        let kib = u32::try_from(held).unwrap_or(u32::MAX).min(SENDING_KIB_MAX);
         self.memory.acquire_many(kib).await.ok()
     }
 
@@ -201,14 +203,12 @@ impl Job<'_> {
         item: &Item,
         recipients: &[(u32, &Recipient)],
     ) -> Result<Result<Sent, Reply>, Error> {
-        let message = Outgoing {
-            envelope: envelope(item, recipients),
-            body: notice::without_return_path(self.body(item)?.all()?),
-        };
+        let body = self.body(item)?;
+        let letter = || Letter::open(&body, envelope(item, recipients));
         if let Some(mut connection) = self.connection.take()
             && connection.is_alive().await
         {
-            let sent = connection.send(message.clone()).await;
+            let sent = connection.send(letter()?).await;
             // It was closed while it lay idle: that says nothing about this message.
             if !sent.unheard {
                 self.keep(connection);
@@ -222,7 +222,7 @@ impl Job<'_> {
                 return Ok(Err(reply));
             }
         };
-        let sent = connection.send(message).await;
+        let sent = connection.send(letter()?).await;
         if sent.failed {
             tracing::warn!(item = %self.key, relay = relay.target.host, "the session with the relay broke off");
         }

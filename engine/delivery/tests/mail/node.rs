@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use estafette_delivery::outbound::{RelayTarget, RelayTls, Schedule, Sender, Settings};
 use estafette_delivery::queue::{self, ItemInfo, QueueHandle, Wakeup};
-use estafette_delivery::{Acceptor, Incoming, Outcome, ShardMachine, Shards};
+use estafette_delivery::{Acceptor, Incoming, Intake, Outcome, ShardMachine, Shards};
 use estafette_directory::{
     Actor, Administrator, AliasOptions, Change, Command, Destination, DirectoryMachine, NewAccount, NewAlias,
     NewDomain, Origin, PlanFields, PlanId, QuotaChoice, Reply, Role, Standing, View,
@@ -155,6 +155,18 @@ impl Node {
 
     pub(crate) async fn accept(&self, envelope: Envelope, body: &str, submitted: bool) -> Vec<Outcome> {
         self.acceptor.accept(self.incoming(envelope, body, submitted)).await
+    }
+
+    /// The same for a message that was written into the store while it came.
+    pub(crate) async fn submit_staged(&self, to: &str, body: &str, body_type: BodyType) -> Vec<Outcome> {
+        let mut incoming = self.incoming(envelope("a@example.org", &[to]), "", true);
+        incoming.envelope.body_type = body_type;
+        let mut intake = Intake::new(&self.store).unwrap();
+        let text = format!("Return-Path: <x@example.org>\r\n{body}");
+        text.as_bytes().chunks(70_000).for_each(|p| intake.push(&[Bytes::copy_from_slice(p)]).unwrap());
+        incoming.body = intake.finish().unwrap();
+        assert!(incoming.body.is_staged());
+        self.acceptor.accept(incoming).await
     }
 
     pub(crate) fn incoming(&self, envelope: Envelope, body: &str, submitted: bool) -> Incoming {
