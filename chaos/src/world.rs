@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Findings kept of one comparison; more say nothing new.
 const FINDINGS_MAX: usize = 50;
+/// Messages from this size on are staged; loads have such now and then.
+const STAGE_FROM_BYTES: u64 = 256 * 1024;
 /// One reading in so many is of all bytes of all messages.
 const ALL_ONE_IN: u64 = 10;
 
@@ -84,6 +86,8 @@ impl World {
         let snapshot = self.random.pick(&[500, 5000, 50_000]).copied().unwrap_or(5000);
         let collect = self.random.pick(&[1, 3600]).copied().unwrap_or(3600);
         let mut storage = vec![format!("collect_after_seconds = {collect}")];
+        // The largest messages of a load go into the store while they come.
+        storage.push(format!("stage_from_bytes = {STAGE_FROM_BYTES}"));
         storage.extend(self.settings.min_free_bytes.map(|bytes| format!("min_free_bytes = {bytes}")));
         let settings = BTreeMap::from([
             ("storage", storage),

@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
         buffer.extend_from_slice(b"\r\n");
         loop {
             match framer.next(&mut buffer) {
-                Framed::Incomplete | Framed::Fatal(_) => break,
+                Framed::Incomplete | Framed::Fatal(_) | Framed::Part { .. } => break,
                 Framed::Continue(_) | Framed::Refused(_) => {}
                 Framed::Frame(frame) => match parse::command(&frame, dialect) {
                     Ok(command) => check(&command.body),

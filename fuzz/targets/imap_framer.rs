@@ -8,7 +8,7 @@ use estafette_imap::codec::framer::{Framed, Framer, Limits, Line};
 use libfuzzer_sys::fuzz_target;
 
 const SMALL: Limits =
-    Limits { line: 40, command: 100, literal: 30, append: 120, non_sync: 60, literals: 3, swallow: 200 };
+    Limits { line: 40, command: 100, literal: 30, append: 120, part_from: u64::MAX, non_sync: 60, literals: 3, swallow: 200 };
 
 #[derive(Debug, PartialEq)]
 enum Found {
@@ -55,6 +55,7 @@ fn read(limits: Limits, pieces: Vec<&[u8]>, mut choices: Dice) -> Vec<Found> {
                         found.push(Found::Abandoned(tag));
                     }
                 }
+                Framed::Part { .. } => panic!("no message is so large"),
                 Framed::Frame(_) | Framed::Refused(_) => {
                     single = choices.one_in(8);
                     found.push(Found::Framed(framed));

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// What follows is the last message of INBOX.
 const MESSAGE: &[u8] = b"<MSG>";
 const SMALL: Limits =
-    Limits { line: 60, command: 100, literal: 30, append: 120, non_sync: 60, literals: 3, swallow: 200 };
+    Limits { line: 60, command: 100, literal: 30, append: 120, part_from: u64::MAX, non_sync: 60, literals: 3, swallow: 200 };
 const PLAIN: &[u8] =
     b"From: A <a@example.org>\r\nTo: b@example.net\r\nSubject: =?utf-8?q?x=C3=A9?=\r\n\r\none\r\ntwo\r\n";
 const PARTS: &[u8] = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\

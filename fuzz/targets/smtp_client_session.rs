@@ -58,10 +58,10 @@ fn mails() -> Vec<Outgoing> {
     };
     let body = |text: &'static [u8]| vec![Bytes::from_static(text)];
     vec![
-        Outgoing { envelope: simple.clone(), body: body(b"Subject: x\r\n\r\n.\r\n..two\r\n") },
-        Outgoing { envelope: wide, body: body(b"Subject: y\r\n\r\n\0\nbinary") },
-        Outgoing { envelope: Envelope { recipients: Vec::new(), ..simple.clone() }, body: Vec::new() },
-        Outgoing { envelope: simple, body: body(b"Subject: z\r\n\r\nlast") },
+        Outgoing::new(simple.clone(), body(b"Subject: x\r\n\r\n.\r\n..two\r\n")),
+        Outgoing::new(wide, body(b"Subject: y\r\n\r\n\0\nbinary")),
+        Outgoing::new(Envelope { recipients: Vec::new(), ..simple.clone() }, Vec::new()),
+        Outgoing::new(simple, body(b"Subject: z\r\n\r\nlast")),
     ]
 }
 
@@ -95,6 +95,7 @@ impl Run {
                 }
                 ClientAction::StartTls => self.securing = true,
                 ClientAction::Arm(_) => {}
+                ClientAction::Read | ClientAction::Look => panic!("the whole text is at hand"),
                 ClientAction::Ready => {
                     assert!(self.open.is_none());
                     let event = match self.mails.pop_front() {

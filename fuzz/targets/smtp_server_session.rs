@@ -3,6 +3,7 @@
 #![no_main]
 
 use estafette_fuzz::{Driver, End, Engine, Pace, bounded, head, play, play_wildly, wire};
+use estafette_machine::Deposit;
 use estafette_smtp::Reply;
 use estafette_smtp::codec::BodyLimits;
 use estafette_smtp::server::{Answer, Ask, Delivery, Identity, Kind, Limits, ServerConfig, Session, TlsMode};
@@ -42,7 +43,15 @@ impl Engine<Session> for Mailer {
                     false => Answer::Accepted,
                 }
             }
-            Ask::Deliver(delivery) => {
+            Ask::Part(part) => {
+                let mut kept = part.deposit.and_then(Deposit::open::<Vec<u8>>).unwrap_or_default();
+                kept.extend_from_slice(&part.pieces.concat());
+                Answer::Taken(Deposit::new(*kept))
+            }
+            Ask::Deliver(mut delivery) => {
+                if let Some(kept) = delivery.deposit.take().and_then(Deposit::open::<Vec<u8>>) {
+                    delivery.body.insert(0, (*kept).into());
+                }
                 self.check(&delivery);
                 let replies = delivery.envelope.recipients.iter().map(|to| match local(&to.path) {
                     "later" => Reply::new(451, (4, 3, 0), "later"),
@@ -105,6 +114,7 @@ fn config(settings: u8) -> ServerConfig {
         config.limits = Limits {
             command_line: 60,
             body,
+            part_from: 0,
             recipients: 3,
             mails: 2,
             bad_commands: 4,

@@ -59,7 +59,7 @@ fn proposal(number: u64, bytes: usize) -> Proposal {
     let mut body = vec![b'x'; bytes];
     body[..8].copy_from_slice(&number.to_be_bytes());
     let chunks = vec![Bytes::from(body)];
-    let bodies = vec![NewBody { hash: BodyHash::of(&chunks), chunks }];
+    let bodies = vec![NewBody::of(chunks)];
     Proposal { command: Bytes::from(vec![1; 200]), bodies }
 }
 

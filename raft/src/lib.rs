@@ -36,8 +36,9 @@ mod tests;
 mod types;
 
 pub use error::{Class, Error, SnapshotError};
+pub use estafette_storage::NewBody;
 pub use group::{Checksum, Group, Status};
 pub use id::{GroupId, NodeId};
-pub use machine::{Context, Machine, MachineError, NewBody, Proposal};
+pub use machine::{Context, Machine, MachineError, Proposal};
 pub use node::Node;
 pub use settings::Settings;

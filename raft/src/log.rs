@@ -262,9 +262,7 @@ impl LogStore {
             Payload::Blank => Slim::Blank,
             Payload::Membership(membership) => Slim::Membership(membership),
             Payload::Normal(Joined { commands, bodies }) => {
-                for body in &bodies {
-                    batch.put_body(body.hash, &body.chunks);
-                }
+                bodies.into_iter().for_each(|body| batch.bring_body(body));
                 for hash in commands.bodies() {
                     batch.hold_body(hash, &key);
                 }

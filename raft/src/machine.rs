@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use estafette_storage::{BodyHash, Family, Read, Transaction};
+use estafette_storage::{BodyHash, Family, NewBody, Read, Transaction};
 
 use crate::settings::SMALL_BYTES;
 
@@ -106,15 +106,6 @@ pub struct Proposal {
     pub bodies: Vec<NewBody>,
 }
 
-/// A body under way into the store.
-#[derive(Clone, Debug)]
-pub struct NewBody {
-    /// Hash of all chunks in their order.
-    pub hash: BodyHash,
-    /// The bytes, as they came.
-    pub chunks: Vec<Bytes>,
-}
-
 impl Proposal {
     /// True if it is taken although the disk is nearly full.
     pub(crate) fn is_small(&self) -> bool {
@@ -123,7 +114,7 @@ impl Proposal {
 
     /// Bytes that the proposal adds to a write.
     pub(crate) fn bytes(&self) -> usize {
-        let bodies = self.bodies.iter().flat_map(|body| &body.chunks).map(Bytes::len).sum::<usize>();
+        let bodies = self.bodies.iter().map(NewBody::bytes_held).sum::<usize>();
         self.command.len().saturating_add(bodies)
     }
 }

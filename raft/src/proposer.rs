@@ -129,14 +129,14 @@ impl Proposer {
         let mut waiting = Vec::with_capacity(together.len());
         let mut bodies: Vec<NewBody> = Vec::new();
         for one in together {
-            let hashes: Vec<BodyHash> = one.proposal.bodies.iter().map(|body| body.hash).collect();
+            let hashes: Vec<BodyHash> = one.proposal.bodies.iter().map(NewBody::hash).collect();
             list.push(Command { payload: one.proposal.command, bodies: hashes });
             bodies.extend(one.proposal.bodies);
             waiting.push(one.answer);
         }
         if bodies.len() > 1 {
-            bodies.sort_unstable_by_key(|body| body.hash.0);
-            bodies.dedup_by(|left, right| left.hash == right.hash);
+            bodies.sort_unstable_by_key(|body| body.hash().0);
+            bodies.dedup_by(|left, right| left.hash() == right.hash());
         }
         let commands = Commands { time_ms: self.time_ms(), seed: seed(), list };
         (Joined { commands: Arc::new(commands), bodies }, waiting)

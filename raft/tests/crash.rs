@@ -88,7 +88,7 @@ fn check(folder: &Path, acknowledged: &[u64]) {
         let (store, node, group) = one(folder, settings(folder)).await;
         for id in acknowledged {
             assert_eq!(count(&store, 7, *id), 1, "identifier {id}");
-            let hash = with_body(*id, format!("body of {id}").as_bytes()).bodies[0].hash;
+            let hash = with_body(*id, format!("body of {id}").as_bytes()).bodies[0].hash();
             let body = store.body(&hash).unwrap().unwrap_or_else(|| panic!("body of {id} is missing"));
             body.verify().unwrap();
         }

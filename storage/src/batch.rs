@@ -10,6 +10,7 @@ use crate::count;
 use crate::database::Database;
 use crate::error::Error;
 use crate::family::Family;
+use crate::new_body::NewBody;
 
 /// Writes that become visible together.
 #[derive(Clone, Debug, Default)]
@@ -22,13 +23,6 @@ pub struct Batch {
     loosened: Vec<BodyHash>,
     /// Bodies that this batch itself names.
     named: Vec<BodyHash>,
-}
-
-/// A body to be stored under its hash.
-#[derive(Clone, Debug)]
-pub(crate) struct NewBody {
-    pub(crate) hash: BodyHash,
-    pub(crate) pieces: Vec<Bytes>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +72,12 @@ impl Batch {
     /// Stores a body under its hash, unless it is there already. It must be held or referenced by
     /// this batch, else it is collected after the grace period.
     pub fn put_body(&mut self, hash: BodyHash, pieces: &[Bytes]) {
-        self.bodies.push(NewBody { hash, pieces: pieces.to_vec() });
+        self.bodies.push(NewBody::named(hash, pieces.to_vec()));
+    }
+
+    /// The same for a body wherever its bytes are.
+    pub fn bring_body(&mut self, body: NewBody) {
+        self.bodies.push(body);
     }
 
     /// Keeps a body as long as `holder` (a log entry that is not yet applied) holds it.
@@ -118,7 +117,7 @@ impl Batch {
     /// Bytes of all keys, values and bodies.
     #[must_use]
     pub fn len_bytes(&self) -> usize {
-        let bodies: usize = self.bodies.iter().flat_map(|b| &b.pieces).map(Bytes::len).sum();
+        let bodies: usize = self.bodies.iter().map(NewBody::bytes_held).sum();
         self.arena.len() + bodies
     }
 
@@ -131,9 +130,9 @@ impl Batch {
     }
 
     /// Bodies that nothing may name after this batch.
-    pub(crate) fn unnamed(&self) -> impl Iterator<Item = &BodyHash> {
-        let brought = self.bodies.iter().map(|body| &body.hash).filter(|hash| !self.named.contains(hash));
-        self.loosened.iter().chain(brought)
+    pub(crate) fn unnamed(&self) -> impl Iterator<Item = BodyHash> {
+        let brought = self.bodies.iter().map(NewBody::hash).filter(|hash| !self.named.contains(hash));
+        self.loosened.iter().copied().chain(brought)
     }
 
     /// Appends the rows (not the bodies) to a batch of RocksDB.

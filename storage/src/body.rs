@@ -1,15 +1,16 @@
 //! Message bodies: stored once under the hash of their bytes, in chunks, read in part.
 //!
-//! Rows in `blob`: `hash ‖ chunk (u32 BE)` → up to [`CHUNK_BYTES`] bytes, as they are.
+//! Rows in `blob`: `place ‖ chunk (u32 BE)` → up to [`CHUNK_BYTES`] bytes, as they are. The place is the hash, or, of
+//! a body that was written while it came ([`crate::Staging`]), random.
 //! Rows in `blob_ref`, all beginning with the hash:
-//! - `hash` → version, length in bytes (u64 BE): there exactly when the body is;
+//! - `hash` → version, length in bytes (u64 BE), and in version 2 the place: there exactly when the body is;
 //! - `hash ‖ scope (u32 BE)` → counter: references of a shard;
 //! - `hash ‖ 0xFFFFFFFE` → version, time (u64 BE, ms): when the body last became a candidate;
 //! - `hash ‖ 0xFFFFFFFF ‖ holder` → version: a hold.
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use rocksdb::WriteBatch;
@@ -29,6 +30,8 @@ pub const SCOPE_LIMIT: u32 = CANDIDATE_SCOPE;
 pub(crate) const CANDIDATE_SCOPE: u32 = 0xFFFF_FFFE;
 pub(crate) const HOLD_SCOPE: u32 = 0xFFFF_FFFF;
 const VERSION: u8 = 1;
+/// Of the row that says where a body is, when it is not under its hash.
+const VERSION_PLACED: u8 = 2;
 pub(crate) const HOLD_VALUE: [u8; 1] = [VERSION];
 
 /// BLAKE3-256 of a body.
@@ -71,30 +74,72 @@ impl fmt::Debug for BodyHash {
     }
 }
 
-pub(crate) fn chunk_key(hash: &BodyHash, chunk: u32) -> [u8; 36] {
-    join(hash, chunk)
+/// Where the chunks of a body are: what their keys begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Place(pub(crate) [u8; 32]);
+
+impl From<BodyHash> for Place {
+    fn from(hash: BodyHash) -> Place {
+        Place(hash.0)
+    }
+}
+
+/// What the row of a body says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) len: u64,
+    pub(crate) place: Place,
+}
+
+impl Stored {
+    /// Under its hash, as version 1 has it.
+    pub(crate) fn encode(&self, hash: &BodyHash) -> Vec<u8> {
+        if self.place == Place::from(*hash) {
+            return encode_u64(self.len).to_vec();
+        }
+        [&[VERSION_PLACED], &self.len.to_be_bytes()[..], &self.place.0].concat()
+    }
+
+    pub(crate) fn decode(hash: &BodyHash, value: &[u8]) -> Option<Stored> {
+        if let Some(len) = decode_u64(value) {
+            return Some(Stored { len, place: Place::from(*hash) });
+        }
+        let (len, place) = value.strip_prefix(&[VERSION_PLACED])?.split_first_chunk::<8>()?;
+        Some(Stored { len: u64::from_be_bytes(*len), place: Place(place.try_into().ok()?) })
+    }
+
+    /// `None` if there is no such body.
+    pub(crate) fn find(database: &Database, hash: &BodyHash) -> Result<Option<Stored>, Error> {
+        let row = database.db().get_pinned_cf(database.handle(Family::BlobRef), hash.0)?;
+        let unreadable = || Error::damaged(format!("body {hash}"), "unreadable length");
+        row.map(|value| Stored::decode(hash, &value).ok_or_else(unreadable)).transpose()
+    }
+}
+
+pub(crate) fn chunk_key(place: &Place, chunk: u32) -> [u8; 36] {
+    join(&place.0, chunk)
 }
 
 /// Key of the counter of references from `scope`.
 pub(crate) fn ref_key(hash: &BodyHash, scope: u32) -> [u8; 36] {
-    join(hash, scope)
+    join(&hash.0, scope)
 }
 
 pub(crate) fn candidate_key(hash: &BodyHash) -> [u8; 36] {
-    join(hash, CANDIDATE_SCOPE)
+    join(&hash.0, CANDIDATE_SCOPE)
 }
 
 pub(crate) fn hold_key(hash: &BodyHash, holder: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(36 + holder.len());
-    key.extend_from_slice(&join(hash, HOLD_SCOPE));
+    key.extend_from_slice(&join(&hash.0, HOLD_SCOPE));
     key.extend_from_slice(holder);
     key
 }
 
-fn join(hash: &BodyHash, number: u32) -> [u8; 36] {
+fn join(name: &[u8; 32], number: u32) -> [u8; 36] {
     let mut key = [0; 36];
     let (left, right) = key.split_at_mut(32);
-    left.copy_from_slice(&hash.0);
+    left.copy_from_slice(name);
     right.copy_from_slice(&number.to_be_bytes());
     key
 }
@@ -121,16 +166,8 @@ pub(crate) fn chunks(len: u64) -> u32 {
 /// Longest body: its chunks must be countable.
 pub(crate) const LEN_MAX: u64 = u32::MAX as u64 * CHUNK_BYTES as u64;
 
-/// The length of a stored body, `None` if it is not there.
-pub(crate) fn stored_len(database: &Database, hash: &BodyHash) -> Result<Option<u64>, Error> {
-    let row = database.db().get_pinned_cf(database.handle(Family::BlobRef), hash.0)?;
-    row.map(|value| {
-        decode_u64(&value).ok_or_else(|| Error::damaged(format!("body {hash}"), "unreadable length"))
-    })
-    .transpose()
-}
-
-/// Appends the chunks and the length of a body to a batch.
+/// Appends the chunks and the length of a body to a batch. Bytes that make up a chunk in one piece are copied once, into
+/// the batch; others are joined before.
 pub(crate) fn write(
     database: &Database,
     out: &mut WriteBatch,
@@ -141,32 +178,28 @@ pub(crate) fn write(
     if len > LEN_MAX {
         return Err(Error::Invalid { reason: "body too long" });
     }
-    let blob = database.handle(Family::Blob);
-    let mut number = 0_u32;
+    let (blob, stored) = (database.handle(Family::Blob), Stored { len, place: Place::from(*hash) });
+    let (mut number, mut left) = (0_u32, offset(len));
     let mut joined: Vec<u8> = Vec::new();
     for piece in pieces {
         let mut rest: &[u8] = piece;
         while !rest.is_empty() {
-            let room = CHUNK_BYTES - joined.len();
-            let (now, later) = rest.split_at(room.min(rest.len()));
+            let wanted = left.min(CHUNK_BYTES);
+            let (now, later) = rest.split_at(rest.len().min(wanted - joined.len()));
             rest = later;
-            if joined.is_empty() && now.len() == CHUNK_BYTES {
-                out.put_cf(blob, chunk_key(hash, number), now);
-                number = number.saturating_add(1);
-                continue;
+            let whole = joined.is_empty() && now.len() == wanted;
+            if !whole {
+                joined.reserve_exact(wanted - joined.len());
+                joined.extend_from_slice(now);
             }
-            joined.extend_from_slice(now);
-            if joined.len() == CHUNK_BYTES {
-                out.put_cf(blob, chunk_key(hash, number), &joined);
-                number = number.saturating_add(1);
+            if whole || joined.len() == wanted {
+                out.put_cf(blob, chunk_key(&stored.place, number), if whole { now } else { &joined });
+                (number, left) = (number.saturating_add(1), left - wanted);
                 joined.clear();
             }
         }
     }
-    if !joined.is_empty() {
-        out.put_cf(blob, chunk_key(hash, number), &joined);
-    }
-    out.put_cf(database.handle(Family::BlobRef), hash.0, encode_u64(len));
+    out.put_cf(database.handle(Family::BlobRef), hash.0, stored.encode(hash));
     Ok(())
 }
 
@@ -176,17 +209,36 @@ pub struct Body {
     database: Arc<Database>,
     hash: BodyHash,
     len: u64,
+    /// Where it is, once that is known.
+    place: OnceLock<Place>,
 }
 
 impl Body {
     pub(crate) fn find(database: &Arc<Database>, hash: &BodyHash) -> Result<Option<Body>, Error> {
-        let len = stored_len(database, hash)?;
-        Ok(len.map(|len| Body { database: Arc::clone(database), hash: *hash, len }))
+        let stored = Stored::find(database, hash)?;
+        Ok(stored.map(|stored| Body {
+            database: Arc::clone(database),
+            hash: *hash,
+            len: stored.len,
+            place: OnceLock::from(stored.place),
+        }))
     }
 
     /// The body of this name and length, which is not looked for.
     pub(crate) fn named(database: &Arc<Database>, hash: BodyHash, len: u64) -> Body {
-        Body { database: Arc::clone(database), hash, len }
+        // What is shorter than a chunk was not staged, so it is under its hash.
+        let known = len < CHUNK_BYTES as u64;
+        let place = if known { OnceLock::from(Place::from(hash)) } else { OnceLock::new() };
+        Body { database: Arc::clone(database), hash, len, place }
+    }
+
+    fn place(&self) -> Result<Place, Error> {
+        if let Some(place) = self.place.get() {
+            return Ok(*place);
+        }
+        let stored =
+            Stored::find(&self.database, &self.hash)?.ok_or_else(|| self.damaged("it is missing"))?;
+        Ok(*self.place.get_or_init(|| stored.place))
     }
 
     /// Its name.
@@ -253,7 +305,7 @@ impl Body {
     }
 
     fn chunk(&self, number: u64) -> Result<Bytes, Error> {
-        let key = chunk_key(&self.hash, u32::try_from(number).unwrap_or(u32::MAX));
+        let key = chunk_key(&self.place()?, u32::try_from(number).unwrap_or(u32::MAX));
         let options = (self.len > CACHED_MAX_BYTES).then(|| self.database.past_cache());
         let chunk = Pinned::find(&self.database, Family::Blob, &key, options)?
             .ok_or_else(|| self.damaged(&format!("chunk {number} is missing")))?

@@ -12,13 +12,16 @@ use std::ops::Range;
 
 use rocksdb::{ReadOptions, WriteBatch};
 
-use crate::body::{self, BodyHash, CANDIDATE_SCOPE, HOLD_SCOPE};
+use crate::body::{self, BodyHash, CANDIDATE_SCOPE, HOLD_SCOPE, Place, Stored};
 use crate::count;
 use crate::database::Database;
 use crate::error::Error;
 use crate::family::Family;
 use crate::key::{Key, prefix_range, successor};
+use crate::stage;
 
+/// Bytes of a body from which on its room is given back as soon as it is removed.
+const RECLAIM_BYTES: u64 = 64 * 1024 * 1024;
 const CANDIDATE: u8 = 0x02;
 const VALUE: [u8; 1] = [1];
 
@@ -35,6 +38,12 @@ pub struct Collected {
     pub more: bool,
 }
 
+/// The same, with the places from which much was removed.
+pub(crate) struct Done {
+    pub(crate) collected: Collected,
+    pub(crate) emptied: Vec<Place>,
+}
+
 /// Writes down that a body may have lost its last name.
 pub(crate) fn write_candidate(database: &Database, out: &mut WriteBatch, hash: &BodyHash, now_ms: u64) {
     out.put_cf(database.handle(Family::BlobRef), body::candidate_key(hash), body::encode_u64(now_ms));
@@ -45,14 +54,16 @@ fn candidate(time_ms: u64, hash: &BodyHash) -> Vec<u8> {
     Key::new().u8(CANDIDATE).u64(time_ms).bytes(&hash.0).build()
 }
 
-/// One round: looks at up to `limit` candidates from before `until_ms`; the writes are left to the caller.
+/// One round: looks at up to `limit` candidates from before `until_ms`; the writes are left to the caller. `owned`: bodies
+/// that commits on their way may name; they stay candidates.
 pub(crate) fn round(
     database: &Database,
     until_ms: u64,
     limit: usize,
+    owned: &[BodyHash],
     out: &mut WriteBatch,
-) -> Result<Collected, Error> {
-    let mut done = Collected::default();
+) -> Result<Done, Error> {
+    let (mut done, mut emptied) = (Collected::default(), Vec::new());
     let range = vec![CANDIDATE]..Key::new().u8(CANDIDATE).u64(until_ms.saturating_add(1)).build();
     let mut rows = database.db().raw_iterator_cf_opt(database.own(), within(range));
     rows.seek_to_first();
@@ -62,20 +73,26 @@ pub(crate) fn round(
             break;
         }
         done.examined += 1;
-        if let Some((time_ms, hash)) = parse(key)
+        let candidate = parse(key);
+        if candidate.is_some_and(|(_, hash)| owned.contains(&hash)) {
+            rows.next();
+            continue;
+        }
+        if let Some((time_ms, hash)) = candidate
             && let Some(named) = Named::look(database, &hash)?
-            && !named.is_named()
-            && named.candidate_ms.is_none_or(|last| last == time_ms)
+            && !named.names.is_named()
+            && named.names.candidate_ms.is_none_or(|last| last == time_ms)
         {
-            remove(database, out, &hash, named.len)?;
+            remove(database, out, &hash, &named.stored)?;
             done.bodies += 1;
-            done.bytes += named.len;
+            done.bytes += named.stored.len;
+            emptied.extend(Some(named.stored.place).filter(|_| named.stored.len >= RECLAIM_BYTES));
         }
         out.delete_cf(database.own(), key);
         rows.next();
     }
     rows.status()?;
-    Ok(done)
+    Ok(Done { collected: done, emptied })
 }
 
 fn parse(key: &[u8]) -> Option<(u64, BodyHash)> {
@@ -84,9 +101,15 @@ fn parse(key: &[u8]) -> Option<(u64, BodyHash)> {
 }
 
 /// What names a body.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
-    pub(crate) len: u64,
+    pub(crate) stored: Stored,
+    pub(crate) names: Names,
+}
+
+/// Those of its names that are not its row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
     /// Scope and number, zeros left out.
     pub(crate) references: Vec<(u32, i64)>,
     pub(crate) holds: usize,
@@ -99,22 +122,22 @@ impl Named {
         let handle = database.handle(Family::BlobRef);
         let mut rows = database.db().raw_iterator_cf_opt(handle, within(prefix_range(&hash.0)));
         rows.seek_to_first();
-        let mut named = Named::default();
-        let mut there = false;
+        let (mut stored, mut names) = (None, Names::default());
         while let Some((key, value)) = rows.item() {
             let rest = key.get(hash.0.len()..).unwrap_or_default();
             if rest.is_empty() {
-                named.len = body::decode_u64(value).ok_or_else(|| unreadable(hash))?;
-                there = true;
+                stored = Some(Stored::decode(hash, value).ok_or_else(|| unreadable(hash))?);
             } else {
-                named.take(rest, value).ok_or_else(|| unreadable(hash))?;
+                names.take(rest, value).ok_or_else(|| unreadable(hash))?;
             }
             rows.next();
         }
         rows.status()?;
-        Ok(there.then_some(named))
+        Ok(stored.map(|stored| Named { stored, names }))
     }
+}
 
+impl Names {
     /// Takes in a row of `blob_ref`, by what follows the hash in its key.
     pub(crate) fn take(&mut self, rest: &[u8], value: &[u8]) -> Option<()> {
         let scope = u32::from_be_bytes(*rest.first_chunk::<4>()?);
@@ -139,9 +162,12 @@ fn unreadable(hash: &BodyHash) -> Error {
     Error::damaged(format!("body {hash}"), "unreadable references")
 }
 
-fn remove(database: &Database, out: &mut WriteBatch, hash: &BodyHash, len: u64) -> Result<(), Error> {
-    for number in 0..body::chunks(len) {
-        out.delete_cf(database.handle(Family::Blob), body::chunk_key(hash, number));
+fn remove(database: &Database, out: &mut WriteBatch, hash: &BodyHash, stored: &Stored) -> Result<(), Error> {
+    for number in 0..body::chunks(stored.len) {
+        out.delete_cf(database.handle(Family::Blob), body::chunk_key(&stored.place, number));
+    }
+    if stored.place != Place::from(*hash) {
+        out.delete_cf(database.own(), stage::own_key(stage::PLACED, &stored.place));
     }
     for family in [Family::BlobRef, Family::Structure] {
         let handle = database.handle(family);

@@ -10,18 +10,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rocksdb::WriteBatch;
 
 use crate::batch::Batch;
-use crate::body::{self, BodyHash};
+use crate::body::{self, BodyHash, Place};
 use crate::collect::{self, Collected};
 use crate::database::Database;
 use crate::error::Error;
+use crate::family::Family;
 use crate::space::Space;
+use crate::stage::{self, Owned};
 use crate::store::now_ms;
 use crate::watermark::{MARKS_MAX, Mark, Watermark, WatermarkFile};
 
@@ -33,6 +35,10 @@ const QUEUE_COMMITS: usize = 16 * 1024;
 const JOIN_BYTES: usize = 16 * 1024 * 1024;
 /// A write joins no more commits than this.
 const JOIN_COMMITS: usize = 1024;
+/// Bytes that a batch has beside what its commits bring: keys of bodies and the like.
+const BATCH_MORE_BYTES: usize = 1024;
+/// Chunks of a body from which on its room is given back as soon as it is removed: a blob file of them.
+const RECLAIM_CHUNKS: u64 = 256;
 /// How long the watermark may stay unsynced.
 const WATERMARK_SYNC: Duration = Duration::from_secs(1);
 /// Between two looks for room while the disk is full.
@@ -62,6 +68,8 @@ struct Round {
 struct Queue {
     commits: VecDeque<Commit>,
     rounds: VecDeque<Round>,
+    /// Bodies under way that have no owner any more.
+    left: Vec<Place>,
     bytes: usize,
     closed: bool,
 }
@@ -73,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) marks: Mutex<Vec<Mark>>,
     /// Whether commits wait for room.
     pub(crate) waiting: AtomicBool,
+    /// Bodies under way that have an owner.
+    pub(crate) owned: Owned,
     failed: OnceLock<Arc<str>>,
     queue: Mutex<Queue>,
     filled: Condvar,
@@ -86,6 +96,7 @@ impl Shared {
             space,
             marks: Mutex::new(marks),
             waiting: AtomicBool::new(true),
+            owned: Owned::default(),
             failed: OnceLock::new(),
             queue: Mutex::default(),
             filled: Condvar::new(),
@@ -181,6 +192,12 @@ impl Shared {
         answer.recv().unwrap_or(Err(Error::Closed))
     }
 
+    /// The last owner of a body under way is gone.
+    pub(crate) fn let_go(&self, place: Place) {
+        self.queue.lock().left.push(place);
+        self.filled.notify_one();
+    }
+
     /// No more is taken; what waits is still written.
     pub(crate) fn close(&self) {
         self.queue.lock().closed = true;
@@ -193,6 +210,7 @@ impl Shared {
 enum Work {
     Commits(Vec<Commit>),
     Round(Round),
+    Left(Vec<Place>),
     Idle,
     End,
 }
@@ -204,11 +222,17 @@ pub(crate) struct Committer {
     pub(crate) watermark: Watermark,
     /// When the watermark was first written since its last sync.
     pub(crate) unsynced_since: Option<Instant>,
+    /// Bodies under way that nobody will take, still to be removed.
+    pub(crate) left: Vec<Place>,
+    /// Places from which much was removed, whose room is still to be given back, and who does that.
+    pub(crate) emptied: Vec<Place>,
+    pub(crate) reclaiming: Option<JoinHandle<()>>,
 }
 
 impl Committer {
     /// The thread's life.
     pub(crate) fn run(mut self) {
+        self.remove_left();
         loop {
             match self.next() {
                 Work::Commits(commits) => self.commit(commits),
@@ -217,26 +241,33 @@ impl Committer {
                     // Whoever asked may have gone.
                     let _ = round.reply.send(done);
                 }
+                Work::Left(places) => self.left.extend(places),
                 Work::Idle => {}
                 Work::End => break,
             }
+            self.remove_left();
+            self.reclaim();
             if self.unsynced_since.is_some_and(|since| since.elapsed() >= WATERMARK_SYNC) {
                 self.sync_watermark();
             }
         }
         self.sync_watermark();
+        while let Some(reclaiming) = self.reclaiming.take() {
+            let _ = reclaiming.join();
+            self.reclaim();
+        }
     }
 
     /// Waits for what is to do next.
     fn next(&self) -> Work {
         let tended = self.shared.space.tend();
         let mut queue = self.shared.queue.lock();
-        while queue.commits.is_empty() && queue.rounds.is_empty() {
+        while queue.commits.is_empty() && queue.rounds.is_empty() && queue.left.is_empty() {
             if queue.closed {
                 return Work::End;
             }
             let left = match self.unsynced_since {
-                None if tended => {
+                None if tended && self.left.is_empty() && self.emptied.is_empty() => {
                     self.shared.filled.wait(&mut queue);
                     continue;
                 }
@@ -246,6 +277,9 @@ impl Committer {
             if self.shared.filled.wait_for(&mut queue, left).timed_out() {
                 return Work::Idle;
             }
+        }
+        if !queue.left.is_empty() {
+            return Work::Left(std::mem::take(&mut queue.left));
         }
         if let Some(round) = queue.rounds.pop_front() {
             return Work::Round(round);
@@ -281,7 +315,9 @@ impl Committer {
         self.shared.check()?;
         self.shared.space.make(commits.iter().map(|commit| commit.bytes).sum())?;
         let next = self.joined(commits)?;
-        let mut out = WriteBatch::default();
+        // All of it at once: growing step by step would copy what is there each time.
+        let bytes: usize = commits.iter().map(|commit| commit.bytes).sum();
+        let mut out = WriteBatch::with_capacity_bytes(bytes + bytes / 8 + BATCH_MORE_BYTES);
         // First in the batch: there the reader of the logs looks for it.
         out.put_cf(self.shared.database.own(), COMMIT_KEY, body::encode_u64(next.commit));
         self.fill(commits, &mut out)?;
@@ -314,32 +350,74 @@ impl Committer {
 
     fn fill(&self, commits: &[Commit], out: &mut WriteBatch) -> Result<(), Error> {
         let database = &self.shared.database;
-        let mut written: Vec<BodyHash> = Vec::new();
+        let mut written: Vec<(BodyHash, Place)> = Vec::new();
         for new in commits.iter().flat_map(|commit| &commit.batch.bodies) {
-            if written.contains(&new.hash) || body::stored_len(database, &new.hash)?.is_some() {
-                continue;
+            let here = written.iter().find(|(hash, _)| *hash == new.hash()).map(|(_, place)| *place);
+            let known = if here.is_some() { here } else { new.known(database)? };
+            let place = new.write(database, out, known)?;
+            if here.is_none() {
+                written.push((new.hash(), place));
             }
-            body::write(database, out, &new.hash, &new.pieces)?;
-            written.push(new.hash);
         }
         let now_ms = now_ms();
         for commit in commits {
             commit.batch.write_rows(database, out)?;
             for hash in commit.batch.unnamed() {
-                collect::write_candidate(database, out, hash, now_ms);
+                collect::write_candidate(database, out, &hash, now_ms);
             }
         }
         Ok(())
     }
 
-    fn collect(&self, round: &Round) -> Result<Collected, Error> {
+    fn collect(&mut self, round: &Round) -> Result<Collected, Error> {
         self.shared.check()?;
         let mut out = WriteBatch::default();
-        let done = collect::round(&self.shared.database, round.until_ms, round.limit, &mut out)?;
+        let owned: Vec<BodyHash> = self.shared.owned.lock().values().flatten().copied().collect();
+        let done = collect::round(&self.shared.database, round.until_ms, round.limit, &owned, &mut out)?;
         if !out.is_empty() {
             self.shared.write_unsynced(out)?;
         }
-        Ok(done)
+        self.emptied.extend(done.emptied);
+        Ok(done.collected)
+    }
+
+    /// Removes bodies under way that nobody took. Without room for that it is tried again with the next work, or after
+    /// a pause.
+    fn remove_left(&mut self) {
+        while let Some(place) = self.left.pop() {
+            match self.remove(&place) {
+                Ok(chunks) if chunks >= RECLAIM_CHUNKS => self.emptied.push(place),
+                Ok(_) => {}
+                Err(Error::Full { .. }) => {
+                    self.left.push(place);
+                    break;
+                }
+                // The next start removes it.
+                Err(error) => tracing::warn!(%error, "a body that was not finished could not be removed"),
+            }
+            self.shared.owned.lock().remove(&place);
+        }
+    }
+
+    fn remove(&self, place: &Place) -> Result<u64, Error> {
+        let mut out = WriteBatch::default();
+        let chunks = stage::remove(&self.shared.database, &mut out, place)?;
+        if !out.is_empty() {
+            self.shared.write_unsynced(out)?;
+        }
+        Ok(chunks)
+    }
+
+    /// Has the files rewritten that list what was removed from these places, so that its room is given back now: RocksDB
+    /// does so by itself only when enough else is written, and a full disk would keep that from coming.
+    fn reclaim(&mut self) {
+        let busy = self.reclaiming.as_ref().is_some_and(|thread| !thread.is_finished());
+        if busy || self.emptied.is_empty() {
+            return;
+        }
+        let (database, places) = (Arc::clone(&self.shared.database), std::mem::take(&mut self.emptied));
+        let work = move || places.iter().for_each(|place| database.compact(Family::Blob, &place.0));
+        self.reclaiming = thread::Builder::new().name("reclaim".into()).spawn(work).ok();
     }
 
     fn sync_watermark(&mut self) {

@@ -6,11 +6,12 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions, WriteBatch};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, ReadOptions, WriteBatch};
 use self_cell::self_cell;
 
 use crate::error::Error;
 use crate::family::Family;
+use crate::key::prefix_range;
 use crate::options;
 
 /// The open database and the lock of its folder; the lock goes after the database.
@@ -91,6 +92,15 @@ impl Database {
     /// The store's own rows: the number of the last commit, candidates for collection.
     pub(crate) fn own(&self) -> &ColumnFamily {
         self.borrow_dependent().own
+    }
+
+    /// Rewrites the files that list rows of this prefix, so that what was removed of it gives its room back.
+    pub(crate) fn compact(&self, family: Family, prefix: &[u8]) {
+        let mut options = CompactOptions::default();
+        // Others go on meanwhile.
+        options.set_exclusive_manual_compaction(false);
+        let range = prefix_range(prefix);
+        self.db().compact_range_cf_opt(self.handle(family), Some(range.start), Some(range.end), &options);
     }
 
     /// Writes into the log, without a sync.

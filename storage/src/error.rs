@@ -80,6 +80,9 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
+    /// The operating system gives no random numbers. Passing.
+    #[error("the operating system gives no random numbers")]
+    Random,
     /// The store is being closed.
     #[error("the store is closed")]
     Closed,
@@ -89,7 +92,7 @@ impl Error {
     /// True if trying again later cannot help without someone who looks after the node.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, Error::Full { .. } | Error::Invalid { .. } | Error::Closed)
+        !matches!(self, Error::Full { .. } | Error::Invalid { .. } | Error::Random | Error::Closed)
     }
 
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Error {

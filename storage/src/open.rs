@@ -14,13 +14,14 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::body;
+use crate::body::{self, Place};
 use crate::committer::COMMIT_KEY;
 use crate::database::Database;
 use crate::error::Error;
 use crate::options::Tuning;
 use crate::recover::Folder;
 use crate::space::Space;
+use crate::stage;
 use crate::store::{Behind, FolderLock, Settings, make_dir};
 use crate::watermark::{Watermark, WatermarkFile};
 
@@ -33,6 +34,8 @@ pub(crate) struct Opened {
     pub(crate) watermark: Watermark,
     pub(crate) behind: Option<Behind>,
     pub(crate) space: Space,
+    /// Bodies that were under way and that nobody will take.
+    pub(crate) left: Vec<Place>,
 }
 
 pub(crate) fn open(dir: &Path, settings: &Settings) -> Result<Opened, Error> {
@@ -58,7 +61,11 @@ pub(crate) fn open(dir: &Path, settings: &Settings) -> Result<Opened, Error> {
     };
     let database = Database::open_at(&db_dir, lock, &tuning)?;
     watermark.commit = watermark.commit.max(last_commit(&database)?);
-    Ok(Opened { database, file, watermark, behind, space })
+    let left = stage::left_behind(&database)?;
+    if !left.is_empty() {
+        tracing::info!(bodies = left.len(), "messages that were coming in when the node stopped are removed");
+    }
+    Ok(Opened { database, file, watermark, behind, space, left })
 }
 
 fn lock(dir: &Path) -> Result<FolderLock, Error> {

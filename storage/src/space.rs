@@ -156,6 +156,12 @@ impl Space {
         }
     }
 
+    /// Why nothing more is taken, where [`Space::is_short`] says so.
+    pub(crate) fn full(&self) -> Error {
+        let free_bytes = self.free_bytes.load(Ordering::Relaxed);
+        Error::Full { free_bytes, needed_bytes: self.min_free_bytes }
+    }
+
     /// Fills the reserve up if there is room to spare, now and then. True if it needs no more of that.
     pub(crate) fn tend(&self) -> bool {
         let mut reserve = self.reserve.lock();

@@ -23,6 +23,7 @@ use crate::family::Family;
 use crate::open;
 use crate::read::{Cursor, Direction, Pinned, Read, Scan};
 use crate::space::Space;
+use crate::stage::Staging;
 use crate::transaction::Transaction;
 use crate::verify::{self, Progress, Report};
 use crate::watermark::Mark;
@@ -107,6 +108,9 @@ impl Store {
             file: opened.file,
             watermark: opened.watermark,
             unsynced_since: None,
+            left: opened.left,
+            emptied: Vec::new(),
+            reclaiming: None,
         };
         let thread = thread::Builder::new()
             .name("committer".into())
@@ -165,7 +169,7 @@ impl Store {
         let mut out = WriteBatch::default();
         batch.write_rows(self.database(), &mut out)?;
         for hash in batch.unnamed() {
-            collect::write_candidate(self.database(), &mut out, hash, now_ms());
+            collect::write_candidate(self.database(), &mut out, &hash, now_ms());
         }
         self.0.shared.write_unsynced(out)
     }
@@ -224,6 +228,20 @@ impl Store {
     #[must_use]
     pub fn body_of(&self, hash: BodyHash, len: u64) -> Body {
         Body::named(&self.0.shared.database, hash, len)
+    }
+
+    /// Begins a body that is written while it comes.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub fn stage(&self) -> Result<Staging, Error> {
+        Staging::new(Arc::clone(&self.0.shared))
+    }
+
+    /// The same at a known place.
+    #[cfg(test)]
+    pub(crate) fn stage_at(&self, place: [u8; 32]) -> Staging {
+        Staging::at(place, Arc::clone(&self.0.shared))
     }
 
     /// How the store is. Cheap.

@@ -2,22 +2,27 @@
 //! the references that the rows make.
 //!
 //! `blob_ref` and `blob` are walked side by side, once, in the order of hashes, beside the sorted
-//! references; of all other families the rows are read, so that their checksums are. Nothing is written.
+//! references; of all other families the rows are read, so that their checksums are. Nothing is written. Bodies that were
+//! staged have their chunks at places of their own: the walk comes upon them there, and knows from the store's own rows
+//! whose they are.
 //!
 //! What cannot be read is a problem like others, and the check goes on: in `blob` at the next body that has
 //! a name. In other families the rows behind it are not looked at.
 
+use std::collections::HashMap;
 use std::iter::Peekable;
 use std::vec;
 
 use rocksdb::{DBRawIterator, ReadOptions, Snapshot};
 
-use crate::body::{self, BodyHash, CHUNK_BYTES};
-use crate::collect::Named;
+use crate::body::{self, BodyHash, CHUNK_BYTES, Place, Stored};
+use crate::collect::{Names, within};
 use crate::database::Database;
 use crate::error::Error;
 use crate::family::Family;
+use crate::key::prefix_range;
 use crate::read::{Cursor, Row};
+use crate::stage::{self, Placed};
 
 /// A report names no more problems than this; it counts them all.
 pub const PROBLEMS_MAX: usize = 10_000;
@@ -46,6 +51,8 @@ pub struct Report {
     pub references: u64,
     /// Holds of log entries that are not applied.
     pub holds: u64,
+    /// Bodies that were under way: nobody can read them, and they are removed when nobody takes them.
+    pub under_way: u64,
     /// Number of problems.
     pub problem_count: u64,
     /// The first [`PROBLEMS_MAX`] of them.
@@ -115,10 +122,13 @@ pub(crate) fn verify(
         .collect::<Result<Vec<_>, _>>()?;
     sorted.sort_unstable();
     let report = Report { references: sorted.len() as u64, ..Report::default() };
+    let places = places(database, snapshot)?;
     let mut check = Check {
         names: Cursor::sweep(database, Family::BlobRef, snapshot).peekable(),
         chunks: Chunks::new(database, snapshot),
         references: sorted.into_iter().peekable(),
+        placed: places.iter().filter_map(|(place, at)| Some((*place, (*at)?))).collect(),
+        places: places.into_iter().peekable(),
         report,
     };
     let estimate = database
@@ -142,10 +152,39 @@ pub(crate) fn verify(
     Ok(check.report)
 }
 
+/// A place and whose it is: `None` for a body that was under way.
+type At = (Place, Option<Placed>);
+
+/// The places of all bodies that were staged, in their order.
+fn places(database: &Database, snapshot: &Snapshot<'_>) -> Result<Vec<At>, Error> {
+    let mut places = Vec::new();
+    for kind in [stage::UNDER_WAY, stage::PLACED] {
+        let mut options = within(prefix_range(&[kind]));
+        options.set_snapshot(snapshot);
+        let mut rows = database.db().raw_iterator_cf_opt(database.own(), options);
+        rows.seek_to_first();
+        while let Some((key, value)) = rows.item() {
+            let unreadable = || Error::damaged(format!("row {key:02x?}"), "unreadable place of a body");
+            let place =
+                key.get(1..).and_then(|place| place.try_into().ok()).map(Place).ok_or_else(unreadable)?;
+            let placed =
+                (kind == stage::PLACED).then(|| Placed::decode(value).ok_or_else(unreadable)).transpose()?;
+            places.push((place, placed));
+            rows.next();
+        }
+        rows.status()?;
+    }
+    places.sort_unstable_by_key(|(place, _)| *place);
+    Ok(places)
+}
+
 struct Check<'a> {
     names: Peekable<Cursor<'a>>,
     chunks: Chunks<'a>,
     references: Peekable<vec::IntoIter<(BodyHash, u32)>>,
+    places: Peekable<vec::IntoIter<At>>,
+    /// Bodies at places whose names are still to come.
+    placed: HashMap<Place, Placed>,
     report: Report,
 }
 
@@ -164,9 +203,11 @@ impl Check<'_> {
         };
         let stored = self.chunks.key().and_then(hash_of);
         let referred = self.references.peek().map(|(hash, _)| *hash);
-        let Some(hash) = [named, stored, referred].into_iter().flatten().min() else {
+        let placed = self.places.peek().map(|(place, _)| BodyHash(place.0));
+        let Some(hash) = [named, stored, referred, placed].into_iter().flatten().min() else {
             let fault = self.chunks.fault();
             self.unreadable_chunks(fault);
+            self.without_names();
             return false;
         };
         if stored.is_none() {
@@ -174,22 +215,57 @@ impl Check<'_> {
             let fault = self.chunks.go_on_at(&hash);
             self.unreadable_chunks(fault);
         }
+        if placed == Some(hash)
+            && let Some(at) = self.places.next()
+        {
+            self.staged(at);
+            return true;
+        }
         let name = self.names_of(&hash);
-        let chunks = self.chunks_of(&hash, name.as_ref().and_then(|name| name.len));
+        let here =
+            name.as_ref().and_then(|name| name.stored).filter(|stored| stored.place == Place::from(hash));
+        let chunks = self.chunks_of(&hash.into(), here.map(|stored| (hash, stored.len)));
         let counted = self.references_of(&hash);
         match name {
-            Some(Name { len: Some(len), named }) => {
+            Some(Name { stored: Some(stored), names }) => {
                 self.report.bodies += 1;
-                self.report.bytes += len;
-                self.report.holds += named.holds as u64;
-                if let Err(reason) = chunks {
+                self.report.bytes += stored.len;
+                self.report.holds += names.holds as u64;
+                if let Err(reason) = chunks.and_then(|()| self.leads_to_its_place(&hash, &stored)) {
                     self.problem(Problem::Damaged { hash, reason });
                 }
-                self.compare(hash, &named, &counted);
+                self.compare(hash, stored.len, &names, &counted);
             }
             name => self.absent(hash, name.as_ref(), &counted, chunks.is_ok()),
         }
         true
+    }
+
+    /// Looks at the chunks of a body that was staged.
+    fn staged(&mut self, (place, placed): At) {
+        let Some(Placed { len, hash }) = placed else {
+            self.report.under_way += 1;
+            return self.chunks.pass(&place);
+        };
+        if let Err(reason) = self.chunks_of(&place, Some((hash, len))) {
+            self.problem(Problem::Damaged { hash, reason });
+        }
+    }
+
+    /// The name of a body and the row of its place have to fit.
+    fn leads_to_its_place(&mut self, hash: &BodyHash, stored: &Stored) -> Result<(), String> {
+        let expected = Placed { len: stored.len, hash: *hash };
+        if stored.place == Place::from(*hash) || self.placed.remove(&stored.place) == Some(expected) {
+            return Ok(());
+        }
+        Err("its chunks are at a place that is not its own".to_owned())
+    }
+
+    /// Bodies at places that no name has led to.
+    fn without_names(&mut self) {
+        let mut left: Vec<Place> = self.placed.drain().map(|(place, _)| place).collect();
+        left.sort_unstable();
+        left.into_iter().for_each(|place| self.problem(Problem::StrayChunk { key: place.0.to_vec() }));
     }
 
     fn unreadable_chunks(&mut self, fault: Option<String>) {
@@ -206,7 +282,7 @@ impl Check<'_> {
     }
 
     /// Compares counters with references, and looks for a body that nothing names.
-    fn compare(&mut self, hash: BodyHash, named: &Named, counted: &[(u32, i64)]) {
+    fn compare(&mut self, hash: BodyHash, bytes: u64, named: &Names, counted: &[(u32, i64)]) {
         let number = |side: &[(u32, i64)], scope| {
             side.iter().find(|(s, _)| *s == scope).map_or(0, |(_, number)| *number)
         };
@@ -220,7 +296,7 @@ impl Check<'_> {
             }
         }
         if !named.is_named() && named.candidate_ms.is_none() && counted.is_empty() {
-            self.problem(Problem::Unnamed { hash, bytes: named.len });
+            self.problem(Problem::Unnamed { hash, bytes });
         }
     }
 
@@ -229,7 +305,7 @@ impl Check<'_> {
         for (scope, _) in counted {
             self.problem(Problem::Missing { hash, scope: Some(*scope) });
         }
-        let Some(Name { named, .. }) = name else {
+        let Some(Name { names: named, .. }) = name else {
             if !no_chunks {
                 self.problem(Problem::StrayChunk { key: hash.0.to_vec() });
             }
@@ -253,26 +329,24 @@ impl Check<'_> {
         while let Some(row) = next_of(&mut self.names, hash) {
             let name = name.get_or_insert_default();
             match row.key.get(hash.0.len()..).filter(|rest| !rest.is_empty()) {
-                None => name.len = Some(body::decode_u64(&row.value).unwrap_or(u64::MAX)),
-                Some(rest) if name.named.take(rest, &row.value).is_some() => {}
+                None => name.stored = Some(Stored::decode(hash, &row.value).unwrap_or(unreadable(hash))),
+                Some(rest) if name.names.take(rest, &row.value).is_some() => {}
                 Some(_) => {
                     self.problem(Problem::Damaged { hash: *hash, reason: "unreadable references".to_owned() })
                 }
             }
         }
-        if let Some(Name { len: Some(len), named }) = &mut name {
-            named.len = *len;
-        }
         name
     }
 
-    /// Reads all chunks of a hash; an error says why they are not the body of that length. Without a
-    /// length, `Ok` means that there are none.
-    fn chunks_of(&mut self, hash: &BodyHash, len: Option<u64>) -> Result<(), String> {
+    /// Reads all chunks of a place; an error says why they are not the body of that hash and length. Without them, `Ok`
+    /// means that there are no chunks.
+    fn chunks_of(&mut self, place: &Place, body: Option<(BodyHash, u64)>) -> Result<(), String> {
+        let len = body.map(|(_, len)| len);
         let mut hasher = blake3::Hasher::new();
         let (mut count, mut bytes, mut fault) = (0_u32, 0_u64, None);
-        while let Some((key, value)) = self.chunks.item().filter(|(key, _)| key.starts_with(&hash.0)) {
-            if key != body::chunk_key(hash, count).as_slice() {
+        while let Some((key, value)) = self.chunks.item().filter(|(key, _)| key.starts_with(&place.0)) {
+            if key != body::chunk_key(place, count).as_slice() {
                 fault.get_or_insert(format!("chunk {count} is missing"));
             }
             count = count.saturating_add(1);
@@ -283,7 +357,7 @@ impl Check<'_> {
             hasher.update(value);
             self.chunks.advance();
         }
-        let Some(len) = len else { return if count == 0 { Ok(()) } else { Err(String::new()) } };
+        let Some((hash, len)) = body else { return if count == 0 { Ok(()) } else { Err(String::new()) } };
         // Where chunks are wanting and the walk has come upon an error, that is why.
         if bytes < len
             && let Some(reason) = self.chunks.fault()
@@ -315,8 +389,13 @@ impl Check<'_> {
 /// The rows of a hash in `blob_ref`.
 #[derive(Default)]
 struct Name {
-    len: Option<u64>,
-    named: Named,
+    stored: Option<Stored>,
+    names: Names,
+}
+
+/// For a row that cannot be read: no body has this length.
+fn unreadable(hash: &BodyHash) -> Stored {
+    Stored { len: u64::MAX, place: Place::from(*hash) }
 }
 
 /// The next row, if its key begins with the hash. An error stays for [`Check::step`].
@@ -353,6 +432,13 @@ impl<'a> Chunks<'a> {
 
     fn advance(&mut self) {
         self.rows.next();
+    }
+
+    /// Goes past the chunks of a place.
+    fn pass(&mut self, place: &Place) {
+        while self.rows.key().is_some_and(|key| key.starts_with(&place.0)) {
+            self.rows.next();
+        }
     }
 
     /// Goes to the first chunk of a body, if the walk stands at an error. Gives the error if it was none of that body and

@@ -4,17 +4,24 @@
 //! - A recipient's [`Outcome::Done`] is given only when all that it leads to is committed.
 //! - A delivery is named by message and account, so a repetition adds nothing, wherever it comes from.
 //! - Bodies are the same bytes for all recipients of a message, so a node stores them once.
+//!
+//! Copies of a byte of a message from the session's pieces to the disk, in user space (docs/decisions/008-large-messages.md):
+//! of one that lies in memory, one into a chunk (none if the chunk is one piece), one into the write batch, and RocksDB's
+//! into its memory; of one that is staged (`intake`) the same, as it comes. It is hashed in one pass over what it is
+//! copied from or to.
 
 use crate::plan::{self, Mailbox, Owners, Plan};
 use crate::queue::{ItemId, NewItem, NewRecipient, QueueHandle};
 use crate::{Error, Shards};
-use bytes::Bytes;
 use estafette_directory::{Resolution, Targets, View};
-use estafette_mailbox::{Action, Command, DeliveryId, Flags, NewMessage, Refusal, Response, Target};
+use estafette_mailbox::{
+    AccountRef, Action, Command, DeliveryId, Flags, NewMessage, Refusal, Response, Target,
+};
 use estafette_raft::NewBody;
-use estafette_storage::BodyHash;
+use estafette_storage::{BodyHash, Store};
 use estafette_types::{AccountId, Envelope, ForwardPath, ShardId};
 use futures_util::future::join_all;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A message that a session has taken in, not yet answered for.
@@ -23,7 +30,7 @@ pub struct Incoming {
     /// MAIL and RCPT.
     pub envelope: Envelope,
     /// The whole message as it will be stored, with the fields that were added.
-    pub body: Vec<Bytes>,
+    pub body: NewBody,
     /// Who submitted it, when it came from a login.
     pub submitter: Option<AccountId>,
     /// Refuse over quota here too (LMTP), not only at RCPT.
@@ -80,6 +87,7 @@ impl Problem {
 /// Takes messages in.
 #[derive(Clone)]
 pub struct Acceptor {
+    store: Store,
     directory: View,
     shards: Shards,
     queue: QueueHandle,
@@ -101,7 +109,6 @@ struct Parcel<'a> {
     envelope: &'a Envelope,
     submitter: Option<AccountId>,
     body: NewBody,
-    size: u64,
     terms: Terms,
 }
 
@@ -110,8 +117,9 @@ type Delivered = (ShardId, Vec<Mailbox>, Result<Vec<Response>, Error>);
 
 impl Acceptor {
     /// For a node.
-    pub fn new(directory: View, shards: Shards, queue: QueueHandle) -> Acceptor {
-        Acceptor { directory, shards, queue }
+    pub fn new(store: Store, directory: View, shards: Shards) -> Acceptor {
+        let queue = QueueHandle::new(shards.clone());
+        Acceptor { store, directory, shards, queue }
     }
 
     pub(crate) fn directory(&self) -> &View {
@@ -169,11 +177,12 @@ impl Acceptor {
 
     async fn take(&self, incoming: Incoming, terms: Terms) -> Vec<Outcome> {
         let mut plan = self.plan(&incoming, &terms);
-        let size: u64 = incoming.body.iter().map(|piece| piece.len() as u64).sum();
-        let body = NewBody { hash: BodyHash::of(&incoming.body), chunks: incoming.body };
-        let envelope = &incoming.envelope;
-        let parcel = Parcel { envelope, submitter: incoming.submitter, body, size, terms };
-        let mailboxes = std::mem::take(&mut plan.mailboxes);
+        let Incoming { envelope, submitter, body, .. } = incoming;
+        let parcel = Parcel { envelope: &envelope, submitter, body, terms };
+        let mut mailboxes = std::mem::take(&mut plan.mailboxes);
+        if parcel.body.is_staged() {
+            self.leave_out_the_full(parcel.body.len(), &mut mailboxes, &mut plan);
+        }
         let delivered = join_all(mailboxes.into_iter().map(|of_shard| self.deliver(&parcel, of_shard))).await;
         let (failing, queued) = self.settle(&parcel, delivered, &mut plan);
         let queued: Vec<_> = std::mem::take(&mut plan.outside).into_iter().chain(queued).collect();
@@ -198,6 +207,30 @@ impl Acceptor {
         plan
     }
 
+    /// Does not propose a large message to mailboxes that are over quota already: it would lie in the store until it is
+    /// collected. What counts is still decided where it is applied.
+    fn leave_out_the_full(
+        &self,
+        size: u64,
+        mailboxes: &mut BTreeMap<ShardId, Vec<Mailbox>>,
+        plan: &mut Plan,
+    ) {
+        for (shard, of_shard) in mailboxes.iter_mut() {
+            of_shard.retain(|mailbox| {
+                let at = AccountRef { shard: *shard, account: mailbox.account };
+                let full = mailbox.quota.is_some_and(|quota| {
+                    let used = estafette_mailbox::read::usage(&self.store, at);
+                    used.is_ok_and(|(used, _)| used.saturating_add(size) > quota)
+                });
+                if full {
+                    plan.settle(&mailbox.owners, Some(Problem::OverQuota));
+                }
+                !full
+            });
+        }
+        mailboxes.retain(|_, of_shard| !of_shard.is_empty());
+    }
+
     async fn deliver(&self, parcel: &Parcel<'_>, of_shard: (ShardId, Vec<Mailbox>)) -> Delivered {
         let (shard, mailboxes) = of_shard;
         let command = |mailbox: &Mailbox| Command {
@@ -205,8 +238,8 @@ impl Acceptor {
             action: delivery(
                 parcel.terms.message.0,
                 mailbox.account,
-                parcel.size,
-                parcel.body.hash,
+                parcel.body.len(),
+                parcel.body.hash(),
                 mailbox.quota,
             ),
         };
@@ -276,8 +309,8 @@ impl Acceptor {
             shard: parcel.terms.shard,
             reverse_path: envelope.reverse_path.clone(),
             recipients,
-            body: parcel.body.hash,
-            size: parcel.size,
+            body: parcel.body.hash(),
+            size: parcel.body.len(),
             body_type: envelope.body_type,
             smtputf8: envelope.smtputf8,
             require_tls: envelope.require_tls,

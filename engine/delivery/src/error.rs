@@ -90,7 +90,8 @@ impl Error {
 
     /// True when the disk is nearly full: 452 and NO [OVERQUOTA] are for accounts, this is for the node.
     pub fn is_disk_full(&self) -> bool {
-        matches!(self, Error::Raft(estafette_raft::Error::Full))
+        use estafette_storage::Error::Full;
+        matches!(self, Error::Raft(estafette_raft::Error::Full) | Error::Storage(Full { .. }))
     }
 
     /// True when another shard may take now what this one did not (DESIGN 3.5).

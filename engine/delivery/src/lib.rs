@@ -10,6 +10,7 @@
 mod accept;
 pub mod compose;
 mod error;
+mod intake;
 mod notice;
 pub mod outbound;
 mod plan;
@@ -18,4 +19,5 @@ mod shard;
 
 pub use accept::{Acceptor, Incoming, Outcome, Problem};
 pub use error::{AuthoritiesError, Error};
+pub use intake::Intake;
 pub use shard::{ShardMachine, Shards};

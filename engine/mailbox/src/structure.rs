@@ -76,10 +76,10 @@ impl Structures {
         self.cache.get(hash).map(|known| known.structure)
     }
 
-    /// The structure of a message that was scanned while it came in: saves reading it again. The row
-    /// goes into `batch`, best that which brings the body.
-    pub fn put(batch: &mut Batch, hash: &BodyHash, structure: &Structure) {
-        batch.put(Family::Structure, hash, structure.encode());
+    /// The row of a structure, for a message that was scanned while it came in: comes with its body
+    /// (`NewBody::with_structure`), and saves reading that again.
+    pub fn row(structure: &Structure) -> bytes::Bytes {
+        structure.encode()
     }
 }
 

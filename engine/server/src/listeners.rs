@@ -177,6 +177,7 @@ fn smtp_settings(config: &Config, hostname: &str, kind: Kind, tls: TlsMode) -> S
     settings.limits.mails = u32::try_from(config.smtp.messages_max).unwrap_or(u32::MAX);
     settings.limits.body.size = config.smtp.message_max_bytes;
     settings.limits.body.header = config.smtp.header_max_bytes as _;
+    settings.limits.part_from = config.storage.stage_from_bytes;
     settings.times.command = Duration::from_secs(config.smtp.command_timeout_seconds);
     settings.times.data = Duration::from_secs(config.smtp.data_timeout_seconds);
     settings.times.data_rate_min = config.smtp.data_rate_min;
@@ -186,6 +187,7 @@ fn smtp_settings(config: &Config, hostname: &str, kind: Kind, tls: TlsMode) -> S
 fn imap_settings(config: &Config, hostname: &str, starttls: bool) -> estafette_imap::session::Config {
     let mut limits = ImapLimits::after_login(config.imap.append_max_bytes);
     limits.line = config.imap.line_max_bytes;
+    limits.part_from = config.storage.stage_from_bytes as u64;
     estafette_imap::session::Config {
         host_name: hostname.to_owned(),
         starttls,

@@ -13,7 +13,7 @@ use crate::login::{self, Logins};
 use crate::machines::{FailureView, TrafficMachine};
 use crate::ready::Ready;
 use crate::signals::Signals;
-use estafette_delivery::queue::{QueueHandle, Wakeup};
+use estafette_delivery::queue::Wakeup;
 use estafette_delivery::{Acceptor, ShardMachine, Shards};
 use estafette_directory::DirectoryMachine;
 use estafette_mailbox::{Structures, UidMaps, Watchers};
@@ -145,11 +145,7 @@ impl Node {
         let (files, authority) = certificates(&config, &engine.hostname, data)?;
         let certificates = tls::Certificates::load(files)?;
         let (stop, stopping) = watch::channel(false);
-        let acceptor = Acceptor::new(
-            engine.directory.clone(),
-            engine.shards.clone(),
-            QueueHandle::new(engine.shards.clone()),
-        );
+        let acceptor = Acceptor::new(engine.store.clone(), engine.directory.clone(), engine.shards.clone());
         let mut tasks = tokio::task::JoinSet::new();
         let threads = Threads::start(
             engine.config.node.threads(),

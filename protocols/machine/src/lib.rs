@@ -11,10 +11,16 @@
 //! - `received` is not called while more than a limit of the output waits to be sent. `drained` is
 //!   called once all of it has left and no question is open, so that a session can go on with a long
 //!   answer piece by piece; input that it had left is given again after a `drained` that did something.
+//! - Nothing is read from the peer while a question is open, so an engine that takes a message part by part
+//!   ([`Deposit`]) slows its sender down.
 //! - Actions of one step are carried out in their order.
 //! - Bytes that the session leaves in `input` are given again, with what came after them; the
 //!   driver bounds how many it holds, by [`Machine::input_limit`], and calls `overflowed` past it.
 #![forbid(unsafe_code)]
+
+mod deposit;
+
+pub use deposit::Deposit;
 
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;

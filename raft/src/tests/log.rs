@@ -22,7 +22,7 @@ fn terms(term: u64, indexes: std::ops::RangeInclusive<u64>) -> Vec<(u64, u64)> {
 
 /// Whether the store keeps the body that an entry brought.
 fn held(store: &Store, term: u64, index: u64) -> bool {
-    store.body(&body(term, index).hash).unwrap().is_some()
+    store.body(&body(term, index).hash()).unwrap().is_some()
 }
 
 /// A store that collects at once what nothing names. The one before may be let go by a callback, a moment later.

@@ -7,7 +7,7 @@ mod suite;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use estafette_storage::{BodyHash, Store};
+use estafette_storage::Store;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 
 use crate::codec::log_id;
@@ -27,13 +27,14 @@ fn open(store: &Store) -> LogStore {
 /// The body that an entry brings.
 fn body(term: u64, index: u64) -> NewBody {
     let chunks = vec![Bytes::from(format!("body of {index} in {term}\r\n").repeat(20))];
-    NewBody { hash: BodyHash::of(&chunks), chunks }
+    NewBody::of(chunks)
 }
 
 /// An entry with one command and one body.
 fn entry(term: u64, index: u64) -> Entry {
     let body = body(term, index);
-    let command = Command { payload: Bytes::copy_from_slice(&index.to_be_bytes()), bodies: vec![body.hash] };
+    let command =
+        Command { payload: Bytes::copy_from_slice(&index.to_be_bytes()), bodies: vec![body.hash()] };
     let commands = Commands { time_ms: 1_000_000 + index, seed: [7; 16], list: vec![command] };
     let payload = Payload::Normal(Joined { commands: Arc::new(commands), bodies: vec![body] });
     Entry { log_id: log_id(term, 1, index), payload }

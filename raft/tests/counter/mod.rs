@@ -103,7 +103,7 @@ pub fn command(id: u64) -> Proposal {
 
 pub fn with_body(id: u64, body: &[u8]) -> Proposal {
     let chunks = vec![Bytes::copy_from_slice(body)];
-    Proposal { bodies: vec![NewBody { hash: BodyHash::of(&chunks), chunks }], ..command(id) }
+    Proposal { bodies: vec![NewBody::of(chunks)], ..command(id) }
 }
 
 pub fn store(folder: &Path) -> Store {

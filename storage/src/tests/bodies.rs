@@ -78,7 +78,7 @@ fn only_the_chunks_asked_for_are_read() {
     let store = open(dir.path());
     let hash = put(&store, &[patterned(3 * CHUNK_BYTES)], b"h");
     let db = store.database();
-    db.db().delete_cf(db.handle(Family::Blob), crate::body::chunk_key(&hash, 1)).unwrap();
+    db.db().delete_cf(db.handle(Family::Blob), crate::body::chunk_key(&hash.into(), 1)).unwrap();
     let body = store.body(&hash).unwrap().unwrap();
     let chunk = CHUNK_BYTES as u64;
     assert!(body.read(0..chunk).is_ok());
@@ -105,7 +105,7 @@ fn collected_only_when_nothing_names_it() {
     assert_eq!(store.collect(10).unwrap(), Collected { examined: 1, bodies: 1, bytes: 5000, more: false });
     assert!(store.body(&hash).unwrap().is_none());
     assert!(store.read(Family::Structure, &hash.0).unwrap().is_none());
-    assert!(store.read(Family::Blob, &crate::body::chunk_key(&hash, 0)).unwrap().is_none());
+    assert!(store.read(Family::Blob, &crate::body::chunk_key(&hash.into(), 0)).unwrap().is_none());
     // And it can come again.
     put(&store, &pieces, b"log 9");
     assert_eq!(store.body(&hash).unwrap().unwrap().all().unwrap().concat(), pieces[0]);

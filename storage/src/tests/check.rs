@@ -85,10 +85,10 @@ fn bodies_that_are_not_whole() {
     let references = filled(&store);
     let (database, chunk) = (store.database(), crate::body::chunk_key);
     let blob = database.handle(Family::Blob);
-    database.db().delete_cf(blob, chunk(&hash(1), 1)).unwrap();
-    database.db().put_cf(blob, chunk(&hash(2), 0), [9; 40]).unwrap();
-    database.db().put_cf(blob, chunk(&hash(3), 0), [3; 4]).unwrap();
-    database.db().put_cf(blob, chunk(&hash(50), 3), [3; 4]).unwrap();
+    database.db().delete_cf(blob, chunk(&hash(1).into(), 1)).unwrap();
+    database.db().put_cf(blob, chunk(&hash(2).into(), 0), [9; 40]).unwrap();
+    database.db().put_cf(blob, chunk(&hash(3).into(), 0), [3; 4]).unwrap();
+    database.db().put_cf(blob, chunk(&hash(50).into(), 3), [3; 4]).unwrap();
     database.db().delete_cf(database.handle(Family::BlobRef), hash(4).0).unwrap();
     let report = verify(&store, references);
     let found = |hash: BodyHash| {
@@ -132,7 +132,7 @@ fn bodies_that_cannot_be_read() {
     sorted.sort_unstable();
     // Compressed, a chunk is some hundred bytes that hold its first number but once: its key is looked for.
     for (damaged, chunk) in [(sorted[3], 0), (sorted[4], 0), (sorted[12], 0), (sorted[19], 0)] {
-        flip_after(dir.path(), &crate::body::chunk_key(&damaged, chunk));
+        flip_after(dir.path(), &crate::body::chunk_key(&damaged.into(), chunk));
     }
     let report = verify(&open(dir.path()), references());
     let told: Vec<_> = report

@@ -11,10 +11,12 @@ use super::{commit, mark, open, settings};
 use crate::body::candidate_key;
 use crate::collect::{self, Named};
 use crate::watermark::{Watermark, WatermarkFile};
-use crate::{Batch, BodyHash, CHUNK_BYTES, Family, Key, Mark, Read, Store, count};
+use crate::{Batch, BodyHash, CHUNK_BYTES, Family, Key, Mark, Read, Staging, Store, count};
 
 const ROWS: &str = include_str!("fixtures/rows_1.hex");
 const WATERMARK: &str = include_str!("fixtures/watermark_1.hex");
+/// Of staged bodies, with version 2 of the row that says where a body is.
+const STAGED_ROWS: &str = include_str!("fixtures/rows_2.hex");
 /// When the second body became a candidate for collection.
 const CANDIDATE_MS: u64 = 1_700_000_000_123;
 /// Values up to this length stand in the fixture as they are, longer ones by length and hash.
@@ -79,11 +81,11 @@ fn dump(store: &Store) -> String {
     lines
 }
 
-/// A store whose rows are those of the fixture, put there byte for byte.
-fn planted(dir: &std::path::Path) -> Store {
+/// A store whose rows are those of a fixture, put there byte for byte.
+fn planted(dir: &std::path::Path, rows: &str) -> Store {
     let store = open(dir);
     let database = store.database();
-    for line in ROWS.lines() {
+    for line in rows.lines() {
         let [name, key, value] = line.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
         let family = Family::ALL.into_iter().find(|family| family.name() == name);
         let handle = family.map_or(database.own(), |family| database.handle(family));
@@ -106,7 +108,7 @@ fn rows_are_written_as_ever() {
 #[test]
 fn rows_are_read_as_ever() {
     let dir = tempfile::tempdir().unwrap();
-    let store = planted(dir.path());
+    let store = planted(dir.path(), ROWS);
     let (letter_hash, large_hash) = (BodyHash::of(&letter()), BodyHash::of(&large()));
     for (hash, pieces) in [(letter_hash, letter()), (large_hash, large())] {
         let body = store.body(&hash).unwrap().unwrap();
@@ -115,11 +117,14 @@ fn rows_are_read_as_ever() {
     }
     let named = |hash| Named::look(store.database(), &hash).unwrap().unwrap();
     let of_letter = named(letter_hash);
-    assert_eq!((of_letter.len, of_letter.holds, of_letter.references), (27, 1, Vec::new()));
+    assert_eq!(
+        (of_letter.stored.len, of_letter.names.holds, of_letter.names.references),
+        (27, 1, Vec::new())
+    );
     let of_large = named(large_hash);
-    assert_eq!((of_large.len, of_large.holds), (CHUNK_BYTES as u64 + 3, 0));
-    assert_eq!(of_large.references, [(7, 3), (0x0102_0304, 1)]);
-    assert_eq!(of_large.candidate_ms, Some(CANDIDATE_MS));
+    assert_eq!((of_large.stored.len, of_large.names.holds), (CHUNK_BYTES as u64 + 3, 0));
+    assert_eq!(of_large.names.references, [(7, 3), (0x0102_0304, 1)]);
+    assert_eq!(of_large.names.candidate_ms, Some(CANDIDATE_MS));
     assert!(store.read(Family::BlobRef, &candidate_key(&large_hash)).unwrap().is_some());
     let counter = Key::new().u8(1).u32(2).u64(3).bytes(b"counter").build();
     assert_eq!(count::decode(&store.read(Family::Row, &counter).unwrap().unwrap()), Some(295));
@@ -134,6 +139,54 @@ fn rows_are_read_as_ever() {
     drop(store);
     let store = Store::open(dir.path(), settings()).unwrap();
     assert_eq!(store.read_commit(), 2);
+}
+
+/// One staged body that was taken, and one under way.
+fn write_staged(store: &Store) -> Staging {
+    let mut staging = store.stage_at([0x77; 32]);
+    large().iter().for_each(|piece| staging.push(piece).unwrap());
+    let body = staging.finish().unwrap();
+    let mut batch = Batch::new();
+    batch.hold_body(body.hash(), b"holder");
+    batch.bring_body(body.with_structure(Bytes::from_static(b"parsed")));
+    commit(store, batch, vec![mark(1)]).unwrap();
+    let mut staging = store.stage_at([0x66; 32]);
+    staging.push(&large()[0]).unwrap();
+    staging
+}
+
+/// The times of bodies under way differ.
+fn without_times(rows: &str) -> String {
+    let time = |line: &str| {
+        line.starts_with("default 03").then(|| line.rsplit_once(' ').map(|(key, _)| key.to_owned()))
+    };
+    rows.lines().map(|line| time(line).flatten().unwrap_or(line.to_owned()) + "\n").collect()
+}
+
+#[test]
+fn rows_of_staged_bodies_are_written_as_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let _under_way = write_staged(&store);
+    let rows = dump(&store);
+    assert_eq!(without_times(&rows), without_times(STAGED_ROWS), "the rows now:\n{rows}");
+}
+
+#[test]
+fn rows_of_staged_bodies_are_read_as_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = planted(dir.path(), STAGED_ROWS);
+    let hash = BodyHash::of(&large());
+    let body = store.body(&hash).unwrap().unwrap();
+    assert_eq!(body.all().unwrap().concat(), large().concat());
+    let report = store.verify(Vec::new(), &mut |_| {}).unwrap();
+    assert_eq!((report.problems, report.holds, report.under_way), (Vec::new(), 1, 1));
+    drop((store, body));
+    // The next start removes what was under way.
+    let store = Store::open(dir.path(), settings()).unwrap();
+    commit(&store, Batch::new(), Vec::new()).unwrap();
+    assert!(!dump(&store).contains(&"66".repeat(32)));
+    assert_eq!(store.body(&hash).unwrap().unwrap().all().unwrap().concat(), large().concat());
 }
 
 /// The second of two slots, up to its last mark.

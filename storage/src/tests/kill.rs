@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{mark, open};
-use crate::{Batch, BodyHash, Direction, Family, Key, Read, Store};
+use crate::{Batch, BodyHash, Direction, Family, Key, Problem, Read, Store};
 
 const CHILD: &str = "ESTAFETTE_STORAGE_TEST_CHILD";
 const ROUNDS: u32 = 12;
@@ -28,7 +28,15 @@ fn child() {
         let mut batch = Batch::new();
         let pieces = body(number);
         let hash = BodyHash::of(&pieces);
-        batch.put_body(hash, &pieces);
+        if number % 5 == 0 {
+            let mut staging = store.stage().unwrap();
+            staging.push(&pieces.concat()).unwrap();
+            batch.bring_body(staging.finish().unwrap());
+            // And one that is given up.
+            store.stage().unwrap().push(&[7; 600_000]).unwrap();
+        } else {
+            batch.put_body(hash, &pieces);
+        }
         batch.hold_body(hash, b"log");
         batch.put(Family::RaftLog, Key::new().u64(number), hash.0);
         store.commit(batch, vec![mark(number)], move |result| {
@@ -46,6 +54,13 @@ fn child() {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// References of the rows that were applied.
+fn references(store: &Store) -> Vec<Result<(u32, BodyHash), crate::Error>> {
+    let rows = store.scan(Family::Row, Vec::new()..Vec::new(), Direction::Forward).unwrap();
+    let number = |key: &[u8]| u64::from_be_bytes(key.try_into().unwrap());
+    rows.map(|row| Ok((1, BodyHash::of(&body(number(&row.unwrap().key)))))).collect()
 }
 
 /// Number of log rows; panics at a hole or a missing body.
@@ -91,6 +106,10 @@ fn killed_while_writing() {
         assert!(found >= acknowledged, "round {round}: {acknowledged} acknowledged, {found} found");
         let marked = store.marks().first().map_or(0, |mark| mark.last_index);
         assert!(marked >= acknowledged && marked <= found, "{acknowledged} <= {marked} <= {found}");
+        let report = store.verify(references(&store), &mut |_| {}).unwrap();
+        // Rows that are applied twice, or before their commit, are this test's own doing.
+        let own = |p: &&Problem| matches!(p, Problem::Missing { .. } | Problem::WrongCount { .. });
+        assert_eq!(report.problems.iter().find(|problem| !own(problem)), None, "round {round}");
         drop(store);
     }
     assert!(acknowledged > 0, "nothing was written at all");

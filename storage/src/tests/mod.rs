@@ -6,6 +6,7 @@ mod damage;
 mod fixtures;
 mod kill;
 mod rows;
+mod staged;
 
 use std::path::Path;
 use std::sync::mpsc;

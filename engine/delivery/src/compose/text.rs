@@ -45,6 +45,16 @@ impl Text {
         Text { header: gathered.freeze(), whole: true, rest: Vec::new() }
     }
 
+    /// True if the header may go on in pieces that are still to come.
+    pub fn is_open(&self) -> bool {
+        self.whole && self.rest.is_empty()
+    }
+
+    /// The pieces again.
+    pub fn into_pieces(self) -> Vec<Bytes> {
+        std::iter::once(self.header).chain(self.rest).filter(|piece| !piece.is_empty()).collect()
+    }
+
     /// Received fields: the servers that the message has come through (RFC 5321 §6.3).
     pub fn hops(&self) -> usize {
         field_values(&self.header, "Received").count()

@@ -1,5 +1,6 @@
 //! One connection to the relay: the client machine on a socket.
 
+use super::letter::Letter;
 use super::settings::{RelayTarget, RelayTls};
 use super::tls;
 use crate::Error;
@@ -41,6 +42,13 @@ pub(super) struct Sent {
     pub(super) failed: bool,
 }
 
+/// What a client wants of the message that it sends.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    Text,
+    Look,
+}
+
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
@@ -57,6 +65,8 @@ pub(super) struct Connection {
     ready: bool,
     closed: bool,
     finished: Option<Vec<Outcome>>,
+    /// The message that is being sent.
+    letter: Option<Letter>,
     failure: Option<Failure>,
     /// It was used for a message before.
     pub(super) used: bool,
@@ -102,6 +112,7 @@ impl Relay {
             ready: false,
             closed: false,
             finished: None,
+            letter: None,
             failure: None,
             used: false,
         };
@@ -124,8 +135,9 @@ impl Relay {
 
 impl Connection {
     /// Sends a message; tells as soon as its outcomes are known.
-    pub(super) async fn send(&mut self, message: Outgoing) -> Sent {
+    pub(super) async fn send(&mut self, (message, letter): (Outgoing, Letter)) -> Sent {
         let recipients = message.envelope.recipients.len();
+        self.letter = Some(letter);
         self.drive(|connection| connection.ready).await;
         if self.ready {
             (self.ready, self.heard, self.finished) = (false, false, None);
@@ -133,6 +145,7 @@ impl Connection {
             self.drive(|connection| connection.finished.is_some()).await;
         }
         self.used = true;
+        self.letter = None;
         let unheard = self.closed && !self.heard;
         let failure = self.failure.take();
         let failed = failure.is_some();
@@ -202,11 +215,13 @@ impl Connection {
     /// Carries out actions and what follows from them, until the next bytes are awaited.
     async fn carry_out(&mut self, mut actions: Vec<ClientAction>) {
         loop {
-            let (mut output, mut secure) = (Vec::new(), false);
+            let (mut output, mut secure, mut wanted) = (Vec::new(), false, None);
             for action in actions {
                 match action {
                     ClientAction::Send(bytes) => output.push(bytes),
                     ClientAction::StartTls => secure = true,
+                    ClientAction::Read => wanted = Some(Wanted::Text),
+                    ClientAction::Look => wanted = Some(Wanted::Look),
                     ClientAction::Arm(time) => self.deadline = Instant::now() + time,
                     ClientAction::Ready => self.ready = true,
                     ClientAction::Finished(outcomes) => self.finished = Some(outcomes),
@@ -214,11 +229,14 @@ impl Connection {
                     ClientAction::Close => self.closed = true,
                 }
             }
-            actions = if !output.is_empty() {
-                match self.write(&output).await {
-                    Ok(()) => self.client.step(Event::Drained),
-                    Err(event) => self.after_write_failed(event).await,
-                }
+            let written = if output.is_empty() { Ok(()) } else { self.write(&output).await };
+            actions = if let Err(event) = written {
+                self.after_write_failed(event).await
+            } else if let (Some(wanted), false) = (wanted, self.closed) {
+                let event = self.look_up(wanted).await;
+                self.client.step(event)
+            } else if !output.is_empty() {
+                self.client.step(Event::Drained)
             } else if secure {
                 let up = self.start_tls().await.is_ok();
                 self.client.step(if up { Event::Secured } else { Event::TlsFailed })
@@ -228,6 +246,15 @@ impl Connection {
         }
         if self.closed {
             self.stream = None;
+        }
+    }
+
+    /// What the client wants to know of the message.
+    async fn look_up(&mut self, wanted: Wanted) -> Event<'static> {
+        let Some(letter) = &mut self.letter else { return Event::Text(Vec::new()) };
+        match wanted {
+            Wanted::Text => Event::Text(letter.read()),
+            Wanted::Look => Event::Looked(letter.look().await),
         }
     }
 

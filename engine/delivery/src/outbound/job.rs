@@ -3,6 +3,7 @@
 //! After each step the item is read again, so that every step starts from what is written down.
 
 use super::connection::{Connection, Relay, Sent};
+use super::letter::{HELD_BYTES, Letter};
 use super::settings::Settings;
 use crate::accept::{self, Outcome as Accepted};
 use crate::notice::{self, Facts, Returned};
@@ -11,7 +12,7 @@ use crate::{Acceptor, Error, Incoming, Problem};
 use estafette_mailbox::AccountRef;
 use estafette_raft::NewBody;
 use estafette_smtp::Reply;
-use estafette_smtp::client::{Outcome, Outgoing};
+use estafette_smtp::client::Outcome;
 use estafette_storage::{Body, Store};
 use estafette_types::{AccountId, Envelope, ForwardPath, Recipient as EnvelopeRecipient, ReversePath};
 use std::sync::Arc;
@@ -72,9 +73,10 @@ impl Desk {
         Done { connection: job.connection, relay_down: job.relay_down, problem }
     }
 
-    /// Waits until there is memory for the message; let go when it was sent.
+    /// Waits until there is memory for what is held of the message; let go when it was sent.
     async fn memory_for(&self, item: &Item) -> Option<SemaphorePermit<'_>> {
-        let kib = u32::try_from(item.size / 1024 + 1).unwrap_or(u32::MAX).min(SENDING_KIB_MAX);
+        let held = item.size.min(HELD_BYTES) / 1024 + 1;
+        let kib = u32::try_from(held).unwrap_or(u32::MAX).min(SENDING_KIB_MAX);
         self.memory.acquire_many(kib).await.ok()
     }
 
@@ -133,7 +135,8 @@ impl Job<'_> {
         let shard = self.desk.acceptor.directory().read().account(account).and_then(|account| account.shard);
         let gone = || (State::Failed, LastReply::own(550, (5, 1, 1), "the mailbox does not exist any more"));
         let Some(shard) = shard else { return Ok(gone()) };
-        let body = NewBody { hash: item.body, chunks: self.body(item)?.all()? };
+        // The item's reference keeps it.
+        let body = NewBody::stored(&self.body(item)?);
         let action = accept::delivery(item.message, account, item.size, item.body, None);
         let answer =
             self.desk.acceptor.shards().mailbox(AccountRef { shard, account }, action, vec![body]).await;
@@ -200,14 +203,12 @@ impl Job<'_> {
         item: &Item,
         recipients: &[(u32, &Recipient)],
     ) -> Result<Result<Sent, Reply>, Error> {
-        let message = Outgoing {
-            envelope: envelope(item, recipients),
-            body: notice::without_return_path(self.body(item)?.all()?),
-        };
+        let body = self.body(item)?;
+        let letter = || Letter::open(&body, envelope(item, recipients));
         if let Some(mut connection) = self.connection.take()
             && connection.is_alive().await
         {
-            let sent = connection.send(message.clone()).await;
+            let sent = connection.send(letter()?).await;
             // It was closed while it lay idle: that says nothing about this message.
             if !sent.unheard {
                 self.keep(connection);
@@ -221,7 +222,7 @@ impl Job<'_> {
                 return Ok(Err(reply));
             }
         };
-        let sent = connection.send(message).await;
+        let sent = connection.send(letter()?).await;
         if sent.failed {
             tracing::warn!(item = %self.key, relay = relay.target.host, "the session with the relay broke off");
         }
@@ -329,6 +330,7 @@ impl Job<'_> {
         let returned = Returned::of(kind, item, &self.body(item)?)?;
         if let Some((envelope, body)) = notice::compose(&facts, &returned) {
             let name = facts.name();
+            let body = NewBody::of(body);
             let incoming = Incoming { envelope, body, submitter: None, strict_quota: false };
             let outcomes = self.desk.acceptor.notice(name, self.key.shard, incoming).await;
             match outcomes.into_iter().next() {

@@ -11,6 +11,7 @@
 
 mod connection;
 mod job;
+mod letter;
 mod sender;
 mod settings;
 mod tls;

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use estafette_delivery::outbound::{RelayTarget, RelayTls, Schedule, Sender, Settings};
 use estafette_delivery::queue::{self, ItemInfo, QueueHandle, Wakeup};
-use estafette_delivery::{Acceptor, Incoming, Outcome, ShardMachine, Shards};
+use estafette_delivery::{Acceptor, Incoming, Intake, Outcome, ShardMachine, Shards};
 use estafette_directory::{
     Actor, Administrator, AliasOptions, Change, Command, Destination, DirectoryMachine, NewAccount, NewAlias,
     NewDomain, Origin, PlanFields, PlanId, QuotaChoice, Reply, Role, Standing, View,
 };
 use estafette_mailbox::{AccountRef, MailboxName, Watchers, read};
-use estafette_raft::{Group, GroupId, Node as RaftNode, NodeId, Proposal};
+use estafette_raft::{Group, GroupId, NewBody, Node as RaftNode, NodeId, Proposal};
 use estafette_storage::Store;
 use estafette_types::{
     AccountId, Address, BodyType, Domain, DomainId, DsnNotify, Envelope, ForwardPath, LocalPart, Recipient,
@@ -87,7 +87,7 @@ impl Node {
             shards.insert(shard, open_shard(&raft, shard, &wakeup).await);
         }
         let queue = QueueHandle::new(shards.clone());
-        let acceptor = Acceptor::new(view.clone(), shards.clone(), queue.clone());
+        let acceptor = Acceptor::new(store.clone(), view.clone(), shards.clone());
         let node = Node { store, raft, control, view, shards, acceptor, queue, wakeup };
         if fresh {
             node.fill().await;
@@ -157,10 +157,25 @@ impl Node {
         self.acceptor.accept(self.incoming(envelope, body, submitted)).await
     }
 
+    /// The same for a message that was written into the store while it came.
+    pub(crate) async fn submit_staged(&self, to: &str, body: &str, body_type: BodyType) -> Vec<Outcome> {
+        let mut incoming = self.incoming(envelope("a@example.org", &[to]), "", true);
+        incoming.envelope.body_type = body_type;
+        let mut intake = Intake::new(&self.store).unwrap();
+        let text = format!("Return-Path: <x@example.org>\r\n{body}");
+        text.as_bytes().chunks(70_000).for_each(|p| intake.push(&[Bytes::copy_from_slice(p)]).unwrap());
+        incoming.body = intake.finish().unwrap();
+        assert!(incoming.body.is_staged());
+        self.acceptor.accept(incoming).await
+    }
+
     pub(crate) fn incoming(&self, envelope: Envelope, body: &str, submitted: bool) -> Incoming {
         Incoming {
             envelope,
-            body: vec![Bytes::from("Return-Path: <x@example.org>\r\n"), Bytes::from(body.to_owned())],
+            body: NewBody::of(vec![
+                Bytes::from("Return-Path: <x@example.org>\r\n"),
+                Bytes::from(body.to_owned()),
+            ]),
             submitter: submitted.then(|| self.account("a").0),
             strict_quota: false,
         }

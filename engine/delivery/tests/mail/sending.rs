@@ -4,6 +4,7 @@ use crate::node::*;
 use crate::relay::{Part, Relay};
 use estafette_delivery::outbound::RelayTls;
 use estafette_delivery::queue::ItemKey;
+use estafette_types::BodyType;
 use std::time::Duration;
 
 fn text(name: &str) -> String {
@@ -32,6 +33,32 @@ async fn messages_are_sent_once_and_as_they_are() {
     }
     assert!(*relay.connections.lock() <= 6, "connections are used for several messages");
     assert!(node.inbox("a").is_empty(), "nothing to tell");
+    working.stop().await;
+    node.close().await;
+}
+
+/// Read from the store chunk by chunk as the relay takes it, whether it was staged or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_messages_are_sent_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::open(folder.path()).await;
+    let relay = Relay::start(Part { offers: vec!["PIPELINING", "SIZE 9000000"], ..Part::default() }).await;
+    let working = node.work(Some(target(relay.address, RelayTls::None)));
+    let large = |name: &str| format!("{}{}", text(name), ".a line and a dot\r\n".repeat(100_000));
+    assert!(all_done(&node.submit(&["x@example.net"], &large("1")).await));
+    assert!(all_done(&node.submit_staged("x@example.net", &large("2"), BodyType::SevenBit).await));
+    node.sent().await;
+    assert_eq!(relay.bodies(), [large("1"), large("2")]);
+    // What is declared is looked for where the relay has not 8BITMIME.
+    assert!(all_done(&node.submit_staged("x@example.net", &large("3"), BodyType::EightBitMime).await));
+    node.sent().await;
+    assert_eq!(relay.bodies(), [large("1"), large("2"), large("3")]);
+    assert!(node.inbox("a").is_empty());
+    let eight_bit = format!("{}é\r\n", large("4"));
+    assert!(all_done(&node.submit_staged("x@example.net", &eight_bit, BodyType::EightBitMime).await));
+    until("it was returned", || node.inbox("a").len() == 1).await;
+    assert!(node.inbox("a")[0].contains("8BITMIME is needed"));
+    assert_eq!(relay.bodies().len(), 3);
     working.stop().await;
     node.close().await;
 }

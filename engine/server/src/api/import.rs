@@ -147,8 +147,8 @@ async fn import(
         let chunks = vec![body];
         let hash = BodyHash::of(&chunks);
         list.push((id, NewMessage { flags, internal_date_ms: date_ms, size, body: hash }));
-        if !bodies.iter().any(|known| known.hash == hash) {
-            bodies.push(NewBody { hash, chunks });
+        if !bodies.iter().any(|known| known.hash() == hash) {
+            bodies.push(NewBody::named(hash, chunks));
         }
     }
     let action = Action::Import { name, messages: list, quota };

@@ -68,6 +68,7 @@ impl CheckArguments {
             "body_bytes": report.bytes,
             "references": report.references,
             "holds": report.holds,
+            "under_way": report.under_way,
             "problem_count": findings.count,
             "problems": findings.problems,
         });

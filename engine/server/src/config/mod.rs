@@ -380,6 +380,8 @@ pub(crate) struct StorageConfig {
     pub(crate) min_free_bytes: u64,
     /// How long a body is kept that no message refers to any more.
     pub(crate) collect_after_seconds: u64,
+    /// A message of this size or more is written to the disk while it comes, not gathered in memory.
+    pub(crate) stage_from_bytes: usize,
 }
 
 impl Default for StorageConfig {
@@ -388,6 +390,7 @@ impl Default for StorageConfig {
             cache_bytes: 256 * 1024 * 1024,
             min_free_bytes: 256 * 1024 * 1024,
             collect_after_seconds: 3_600,
+            stage_from_bytes: 1024 * 1024,
         }
     }
 }
@@ -461,6 +464,11 @@ impl Config {
             "storage.min_free_bytes",
             self.storage.min_free_bytes >= estafette_storage::MIN_FREE_BYTES_MIN,
             "134217728 (128 MiB) or more: what is under way when the disk fills up needs that much",
+        )?;
+        range(
+            "storage.stage_from_bytes",
+            (262_144..=67_108_864).contains(&self.storage.stage_from_bytes),
+            "262144 (256 KiB) to 67108864 (64 MiB)",
         )?;
         range("queue.retry_first_seconds", self.queue.retry_first_seconds >= 1, "1 or more")?;
         range(

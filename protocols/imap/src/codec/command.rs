@@ -6,6 +6,7 @@
 use super::date::DateTime;
 use super::fetch::FetchAttribute;
 use super::flag::Flag;
+use super::framer::Parts;
 use super::mailbox::{Create, List, StatusItem};
 use super::rope::Rope;
 use super::search::Search;
@@ -346,8 +347,10 @@ pub struct AppendMessage {
     pub flags: Vec<Flag>,
     /// Its internal date; now when it is not given.
     pub date: Option<DateTime>,
-    /// The message.
+    /// The message; what follows its parts, of a large one.
     pub message: Rope,
+    /// What was handed over of it while it came.
+    pub parts: Option<Parts>,
     /// Sent as `UTF8 (~{n}…)` (RFC 6855 §4): its header may be UTF-8.
     pub utf8: bool,
     /// Sent as a `literal8`: it may have NUL (RFC 3516 §4.4).

@@ -31,6 +31,12 @@ pub enum Fault {
     /// A message to append over [`super::framer::Limits::append`].
     #[error("Message too big")]
     MessageTooBig,
+    /// A message for which there is no room in the account.
+    #[error("Quota exceeded")]
+    OverQuota,
+    /// A message that cannot be taken now.
+    #[error("Not possible now, try again later")]
+    Unavailable,
     /// No tag at the start of the line.
     #[error("Command without a valid tag")]
     Tag,
@@ -65,6 +71,7 @@ impl Fault {
     pub fn condition(self) -> Condition {
         match self {
             Fault::MessageTooBig | Fault::Mailbox | Fault::Charset => Condition::No,
+            Fault::OverQuota | Fault::Unavailable => Condition::No,
             _ => Condition::Bad,
         }
     }
@@ -73,6 +80,8 @@ impl Fault {
     pub fn code(self) -> Option<Code> {
         match self {
             Fault::MessageTooBig | Fault::LiteralTooBig => Some(Code::TooBig),
+            Fault::OverQuota => Some(Code::OverQuota),
+            Fault::Unavailable => Some(Code::Unavailable),
             Fault::Mailbox => Some(Code::Cannot),
             Fault::Charset => Some(Code::BadCharset(vec!["US-ASCII".to_owned(), "UTF-8".to_owned()])),
             Fault::TooMany(_) | Fault::LineTooLong | Fault::CommandTooLong | Fault::TooManyLiterals => {

@@ -18,7 +18,7 @@ use super::command::Tag;
 use super::fault::{CommandError, Fault};
 use super::rope::Rope;
 use bytes::{Buf, Bytes, BytesMut};
-pub use frame::{Announced, Frame, Framed, Limits, Line, Literal, Piece};
+pub use frame::{Announced, Frame, Framed, Limits, Line, Literal, PART_BYTES, Parts, Piece};
 use std::fmt;
 
 /// What is kept of a line that is too long: enough to see whether it announces a literal.
@@ -40,7 +40,7 @@ pub struct Framer {
 #[derive(Debug)]
 enum State {
     Line,
-    Literal { left: u64, literal: Literal },
+    Literal { left: u64, size: u64, literal: Literal },
     Swallow { left: u64 },
 }
 
@@ -56,6 +56,8 @@ struct Draft {
     bytes: u64,
     appended: u64,
     literals: usize,
+    /// Literals that were handed over in parts.
+    parted: usize,
     /// Why it is refused, as soon as it is: from then on nothing of it is kept.
     refusal: Option<Fault>,
     swallowed: u64,
@@ -102,7 +104,20 @@ impl Framer {
     /// How many bytes the input may hold before [`Framer::next`] takes some: any more wait for a
     /// session that is busy.
     pub fn input_limit(&self) -> usize {
-        self.limits.line.saturating_mul(2)
+        match &self.state {
+            // A large literal is taken out as it comes, so more may be read at once.
+            State::Literal { left, .. } if *left >= PART_BYTES as u64 => PART_BYTES.max(self.limits.line * 2),
+            _ => self.limits.line.saturating_mul(2),
+        }
+    }
+
+    /// The part that was handed over last is not kept: the rest of the command is read and thrown away, and it is
+    /// refused with this. Without effect at any other time.
+    pub fn refuse(&mut self, fault: Fault) {
+        if let State::Literal { left, .. } = self.state {
+            self.draft.refuse(fault);
+            self.state = State::Swallow { left };
+        }
     }
 
     /// Instead of the continuation that [`Framed::Continue`] asks for: forgets the command, whose tag
@@ -263,7 +278,12 @@ impl Framer {
         *counter = counter.saturating_add(size);
         self.draft.literals += 1;
         self.draft.pieces.push(Piece::Line(before));
-        self.state = State::Literal { left: size, literal: Literal { body: Rope::new(), literal8 } };
+        let parted = message && size >= self.limits.part_from && size > PART_BYTES as u64;
+        let place = self.draft.parted;
+        self.draft.parted += usize::from(parted);
+        let parts = parted.then_some(Parts { place, bytes: 0, nul: false });
+        self.state =
+            State::Literal { left: size, size, literal: Literal { body: Rope::new(), parts, literal8 } };
         if non_sync { None } else { Some(Framed::Continue(Announced { size, message })) }
     }
 
@@ -283,11 +303,12 @@ impl Framer {
     }
 
     fn on_literal(&mut self, input: &mut BytesMut) -> Option<Framed> {
-        let State::Literal { left, literal } = &mut self.state else { return None };
+        let State::Literal { left, literal, size } = &mut self.state else { return None };
         let bytes = input.split_to(at_most(*left, input.len())).freeze();
         *left -= bytes.len() as u64;
         let left = *left;
-        if !literal.literal8 && memchr::memchr(0, &bytes).is_some() {
+        let nul = memchr::memchr(0, &bytes).is_some();
+        if nul && !literal.literal8 {
             self.draft.swallow(literal.body.len() + bytes.len());
             self.draft.refuse(Fault::Nul);
             self.state = State::Swallow { left };
@@ -295,7 +316,19 @@ impl Framer {
         }
         literal.body.share(bytes);
         if left > 0 {
-            return Some(Framed::Incomplete);
+            let due = literal.body.len() >= PART_BYTES;
+            let Some(parts) = literal.parts.as_mut() else { return Some(Framed::Incomplete) };
+            parts.nul |= nul;
+            if !due {
+                return Some(Framed::Incomplete);
+            }
+            let (first, size) = (parts.bytes == 0, *size);
+            parts.bytes += literal.body.len() as u64;
+            return Some(Framed::Part {
+                first,
+                size,
+                pieces: std::mem::take(&mut literal.body).into_pieces(),
+            });
         }
         if let State::Literal { mut literal, .. } = std::mem::replace(&mut self.state, State::Line) {
             literal.body.seal();

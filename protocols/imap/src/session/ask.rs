@@ -12,6 +12,7 @@ use crate::codec::command::{Mailbox, Secret, StoreAction};
 use crate::codec::date::DateTime;
 use crate::codec::flag::{Keyword, SpecialUse};
 use bytes::Bytes;
+use estafette_machine::Deposit;
 use estafette_mime::Structure;
 use estafette_types::{EmailId, MailboxId, ModSeq, Uid, UidSet, UidValidity};
 use std::ops::Range;
@@ -27,7 +28,7 @@ pub enum Mechanism {
 }
 
 /// A question to the engine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Ask {
     /// Who is this? Answered by [`Answer::LoggedIn`], [`Answer::Refused`] or [`Failure::Unavailable`].
     /// The engine slows failures down by answering late.
@@ -89,6 +90,16 @@ pub enum Ask {
         /// EXAMINE: nothing may change.
         read_only: bool,
     },
+    /// Take this part of a message that is large and still coming. Answered by [`Answer::Kept`]; else the rest of it is
+    /// read and thrown away.
+    Part {
+        /// What came before, as the engine keeps it; `None` with the first part.
+        deposit: Option<Deposit>,
+        /// Bytes of the whole message.
+        size: u64,
+        /// The next bytes.
+        pieces: Vec<Bytes>,
+    },
     /// Add a message. Answered by [`Answer::Appended`].
     Append {
         /// The whole name.
@@ -97,7 +108,9 @@ pub enum Ask {
         flags: Flags,
         /// INTERNALDATE; the engine takes the present when there is none.
         date: Option<DateTime>,
-        /// The message as the client sent it.
+        /// Its first parts, of a large message.
+        deposit: Option<Deposit>,
+        /// The message as the client sent it; after the deposit.
         body: Vec<Bytes>,
     },
     /// Messages of a mailbox, in ascending order. Answered by [`Answer::Fetched`].
@@ -180,8 +193,10 @@ pub enum Ask {
 }
 
 /// An answer of the engine.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Answer {
+    /// The part of a message is kept.
+    Kept(Deposit),
     /// The proof was good.
     LoggedIn {
         /// The largest message that may be added, in bytes (RFC 7889).

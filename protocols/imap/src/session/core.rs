@@ -10,11 +10,12 @@ use super::view::View;
 use crate::codec::Dialect;
 use crate::codec::command::Tag;
 use crate::codec::encode::Encoder;
+use crate::codec::fault::Fault;
 use crate::codec::flag::{Flag, Keyword};
 use crate::codec::response::{Code, Condition};
 use crate::codec::sequence::NumberSet;
 use bytes::Bytes;
-use estafette_machine::{Now, Tls};
+use estafette_machine::{Deposit, Now, Tls};
 use estafette_types::{ModSeq, Uid, UidSet};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -41,6 +42,10 @@ pub(crate) struct Core {
     pub(crate) enabled: Enabled,
     pub(crate) login_failures: u32,
     pub(crate) bad_commands: u32,
+    /// What the engine keeps of the messages of the command that is being read.
+    pub(crate) deposits: Vec<Deposit>,
+    /// The engine does not keep the part that it was asked to, and this is why.
+    pub(crate) part_refused: Option<Fault>,
 }
 
 /// Who has logged in.
@@ -193,6 +198,8 @@ impl Core {
             enabled: Enabled::default(),
             login_failures: 0,
             bad_commands: 0,
+            deposits: Vec::new(),
+            part_refused: None,
         }
     }
 

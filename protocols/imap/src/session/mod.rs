@@ -143,9 +143,17 @@ impl Session {
                     self.core.encoder.continuation("OK");
                     self.flush(out);
                 }
+                Framed::Part { first, size, pieces } => {
+                    let deposit = if first { None } else { self.core.deposits.pop() };
+                    return Some(Next::Ask(Ask::Part { deposit, size, pieces }, Open::Part));
+                }
                 Framed::Frame(frame) => {
                     return Some(match parse::command(&frame, self.core.dialect()) {
-                        Ok(command) => commands::start(&mut self.core, command),
+                        Ok(command) => {
+                            let next = commands::start(&mut self.core, command);
+                            self.core.deposits.clear();
+                            next
+                        }
                         Err(error) => self.refused(&error),
                     });
                 }
@@ -157,6 +165,7 @@ impl Session {
 
     /// Says what is wrong with a command.
     fn refused(&mut self, error: &CommandError) -> Next {
+        self.core.deposits.clear();
         let condition = error.fault.condition();
         let (code, text) = (error.fault.code(), error.fault.to_string());
         match &error.tag {
@@ -284,6 +293,7 @@ impl Session {
 
     fn close(&mut self, out: &mut Actions<Ask>) {
         self.core.view = None;
+        self.core.deposits.clear();
         self.flush(out);
         out.push(Action::Close);
         self.wait = Wait::Over;
@@ -339,6 +349,9 @@ impl Machine for Session {
             Wait::Engine(open) => {
                 let before = self.logged_in();
                 let next = open.answered(&mut self.core, answer);
+                if let Some(fault) = self.core.part_refused.take() {
+                    self.framer.refuse(fault);
+                }
                 if !before && self.logged_in() {
                     let append = self.core.append_limit();
                     self.framer.set_limits(Limits { append, ..self.core.config.limits });

@@ -14,5 +14,5 @@ mod tests;
 
 pub use config::{ClientConfig, ClientTimes, Login, TlsPolicy};
 pub use extensions::Extensions;
-pub use outgoing::{Outcome, Outgoing};
+pub use outgoing::{Looked, Looking, Outcome, Outgoing};
 pub use session::{Client, ClientAction, Event, Failure, Stage};

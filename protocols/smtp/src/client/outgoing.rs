@@ -14,8 +14,73 @@ use std::fmt::Write;
 pub struct Outgoing {
     /// From whom, to whom, and how.
     pub envelope: Envelope,
-    /// The text, lines ended by CR LF, without dot-stuffing, in pieces.
+    /// The text, lines ended by CR LF, without dot-stuffing, in pieces; of a large message, its beginning.
     pub body: Vec<Bytes>,
+    /// Bytes of the text after it, for which [`super::ClientAction::Read`] asks as they can be sent.
+    pub rest: u64,
+    /// What was seen in the text of a message that has such a rest, once [`super::ClientAction::Look`] asked for it.
+    pub looked: Option<Looked>,
+}
+
+/// What a text needs of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// There are bytes over 127 in it.
+    pub eight_bit: bool,
+    /// There are such in its header section.
+    pub eight_bit_header: bool,
+}
+
+/// Looks at a text that comes in pieces.
+#[derive(Clone, Copy, Debug)]
+pub struct Looking {
+    looked: Looked,
+    last: [u8; 4],
+    in_header: bool,
+}
+
+impl Looked {
+    /// At the start of a text.
+    pub fn begin() -> Looking {
+        let looked = Looked { eight_bit: false, eight_bit_header: false };
+        Looking { looked, last: [0; 4], in_header: true }
+    }
+}
+
+impl Looking {
+    /// The next piece.
+    pub fn see(&mut self, piece: &[u8]) {
+        self.looked.eight_bit |= !piece.is_ascii();
+        let mut bytes = piece.iter();
+        while self.in_header
+            && let Some(byte) = bytes.next()
+        {
+            self.looked.eight_bit_header |= !byte.is_ascii();
+            let [_, second, third, fourth] = self.last;
+            self.last = [second, third, fourth, *byte];
+            self.in_header = self.last != *b"\r\n\r\n";
+        }
+    }
+
+    /// What there was.
+    pub fn end(self) -> Looked {
+        self.looked
+    }
+}
+
+/// Why a message cannot be said to a server.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// For good.
+    Refused(Reply),
+    /// Its text has to be looked at first.
+    Unknown,
+}
+
+impl From<Reply> for Unfit {
+    fn from(reply: Reply) -> Unfit {
+        Unfit::Refused(reply)
+    }
 }
 
 /// What became of one recipient.
@@ -58,9 +123,27 @@ pub(super) struct Manner {
 }
 
 impl Outgoing {
+    /// A message whose whole text is at hand.
+    pub fn new(envelope: Envelope, body: Vec<Bytes>) -> Outgoing {
+        Outgoing { envelope, body, rest: 0, looked: None }
+    }
+
     /// Bytes of the text.
     pub fn size(&self) -> u64 {
-        self.body.iter().map(|piece| piece.len() as u64).sum()
+        self.body.iter().map(|piece| piece.len() as u64).sum::<u64>().saturating_add(self.rest)
+    }
+
+    /// What the text needs.
+    fn look(&self) -> Result<Looked, Unfit> {
+        match self.looked {
+            Some(looked) => Ok(looked),
+            None if self.rest == 0 => {
+                let mut looking = Looked::begin();
+                self.body.iter().for_each(|piece| looking.see(piece));
+                Ok(looking.end())
+            }
+            None => Err(Unfit::Unknown),
+        }
     }
 
     /// How to say it to a server with these extensions, or why it cannot be.
@@ -69,29 +152,31 @@ impl Outgoing {
         server: &Extensions,
         tls: bool,
         prefer_chunking: bool,
-    ) -> Result<Manner, Reply> {
+    ) -> Result<Manner, Unfit> {
         if self.envelope.require_tls && !(tls && server.requiretls) {
-            return Err(Reply::new(550, (5, 7, 30), "REQUIRETLS is needed and the server has it not"));
+            return Err(Reply::new(550, (5, 7, 30), "REQUIRETLS is needed and the server has it not").into());
         }
         if server.size.is_some_and(|max| max > 0 && self.size() > max) {
-            return Err(Reply::new(552, (5, 3, 4), "message exceeds the server's size limit"));
+            return Err(Reply::new(552, (5, 3, 4), "message exceeds the server's size limit").into());
         }
         // A message may be declared to need more than it does; only then is it looked through.
         let smtputf8 = self.envelope.smtputf8 && server.smtputf8;
         if !server.smtputf8
-            && (self.addresses_need_utf8() || (self.envelope.smtputf8 && !self.header_is_ascii()))
+            && (self.addresses_need_utf8() || (self.envelope.smtputf8 && self.look()?.eight_bit_header))
         {
-            return Err(Reply::new(550, (5, 6, 7), "SMTPUTF8 is needed and the server has it not"));
+            return Err(Reply::new(550, (5, 6, 7), "SMTPUTF8 is needed and the server has it not").into());
         }
         let smtputf8 = smtputf8 || self.addresses_need_utf8();
         let body = match self.envelope.body_type {
             BodyType::BinaryMime if server.binary_mime && server.chunking => Some(BodyType::BinaryMime),
             BodyType::BinaryMime => {
-                return Err(Reply::new(550, (5, 6, 3), "BINARYMIME is needed and the server has it not"));
+                return Err(
+                    Reply::new(550, (5, 6, 3), "BINARYMIME is needed and the server has it not").into()
+                );
             }
             BodyType::EightBitMime if server.eight_bit_mime => Some(BodyType::EightBitMime),
-            BodyType::EightBitMime if !self.body.iter().all(|piece| piece.is_ascii()) => {
-                return Err(Reply::new(550, (5, 6, 3), "8BITMIME is needed and the server has it not"));
+            BodyType::EightBitMime if self.look()?.eight_bit => {
+                return Err(Reply::new(550, (5, 6, 3), "8BITMIME is needed and the server has it not").into());
             }
             BodyType::EightBitMime | BodyType::SevenBit => None,
         };
@@ -104,21 +189,6 @@ impl Outgoing {
             matches!(&self.envelope.reverse_path, ReversePath::Address(from) if from.needs_smtputf8());
         let needs = |to: &Recipient| matches!(&to.path, ForwardPath::Address(to) if to.needs_smtputf8());
         sender || self.envelope.recipients.iter().any(needs)
-    }
-
-    /// The header section has ASCII only.
-    fn header_is_ascii(&self) -> bool {
-        let mut last = [0_u8; 4];
-        for byte in self.body.iter().flatten() {
-            if !byte.is_ascii() {
-                return false;
-            }
-            last = [last[1], last[2], last[3], *byte];
-            if last == *b"\r\n\r\n" {
-                return true;
-            }
-        }
-        true
     }
 
     /// The MAIL command.

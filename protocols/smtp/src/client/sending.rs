@@ -41,7 +41,7 @@ pub(super) enum Next {
 #[derive(Debug)]
 enum Body {
     Dots(DotEncoder),
-    Raw(std::vec::IntoIter<Bytes>),
+    Raw(VecDeque<Bytes>),
 }
 
 /// One message on its way.
@@ -57,6 +57,8 @@ pub(super) struct Sending {
     accepted: Vec<usize>,
     mail_refusal: Option<Reply>,
     body: Option<Body>,
+    /// More of the text was asked for.
+    reading: bool,
     /// DATA or BDAT was said.
     body_announced: bool,
 }
@@ -74,6 +76,7 @@ impl Sending {
             accepted: Vec::new(),
             mail_refusal: None,
             body: None,
+            reading: false,
             body_announced: false,
         }
     }
@@ -166,7 +169,9 @@ impl Sending {
             self.awaited.push_back(Awaited::Message(None));
             return Next::Send(".\r\n".to_owned());
         }
-        self.body = Some(Body::Dots(DotEncoder::new(std::mem::take(&mut self.message.body))));
+        let begun = DotEncoder::open(std::mem::take(&mut self.message.body));
+        self.body = Some(Body::Dots(begun));
+        self.end_of_text();
         self.await_message();
         Next::Body
     }
@@ -216,7 +221,7 @@ impl Sending {
         }
         self.body_announced = true;
         let command = format!("BDAT {} LAST\r\n", self.message.size());
-        self.body = Some(Body::Raw(std::mem::take(&mut self.message.body).into_iter()));
+        self.body = Some(Body::Raw(std::mem::take(&mut self.message.body).into()));
         self.await_message();
         Next::Send(command)
     }
@@ -227,26 +232,55 @@ impl Sending {
         while bytes < WINDOW {
             let piece = match &mut self.body {
                 Some(Body::Dots(encoder)) => encoder.next(),
-                Some(Body::Raw(rest)) => rest.find(|piece| !piece.is_empty()),
+                Some(Body::Raw(rest)) => rest.pop_front(),
                 None => None,
             };
-            let Some(piece) = piece else {
-                self.body = None;
-                break;
-            };
+            let Some(piece) = piece else { break };
+            if piece.is_empty() {
+                continue;
+            }
             bytes += piece.len();
             pieces.push(piece);
         }
         // Known at once, not at the next call: a reply to a whole message must not look early.
         let over = match &self.body {
             Some(Body::Dots(encoder)) => encoder.is_done(),
-            Some(Body::Raw(rest)) => rest.as_slice().iter().all(Bytes::is_empty),
+            Some(Body::Raw(rest)) => self.message.rest == 0 && rest.iter().all(Bytes::is_empty),
             None => true,
         };
         if over {
             self.body = None;
         }
         pieces
+    }
+
+    /// True, once, when nothing is at hand of a text that goes on.
+    pub(super) fn wants_text(&mut self) -> bool {
+        let wants = self.body.is_some() && self.message.rest > 0;
+        wants && !std::mem::replace(&mut self.reading, true)
+    }
+
+    /// The next pieces of the text; false if they cannot be of it.
+    pub(super) fn text(&mut self, pieces: Vec<Bytes>) -> bool {
+        let bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        if bytes == 0 || bytes > self.message.rest {
+            return false;
+        }
+        self.message.rest -= bytes;
+        self.reading = false;
+        match &mut self.body {
+            Some(Body::Dots(encoder)) => encoder.push(pieces),
+            Some(Body::Raw(rest)) => rest.extend(pieces),
+            None => {}
+        }
+        self.end_of_text();
+        true
+    }
+
+    fn end_of_text(&mut self) {
+        if let (0, Some(Body::Dots(encoder))) = (self.message.rest, &mut self.body) {
+            encoder.end();
+        }
     }
 
     /// Gives this reply to all whose outcome is open.

@@ -2,7 +2,7 @@
 
 use super::config::{ClientConfig, TlsPolicy};
 use super::extensions::Extensions;
-use super::outgoing::{Outcome, Outgoing};
+use super::outgoing::{Looked, Outcome, Outgoing, Unfit};
 use super::sending::{Next, Sending, out_of_place};
 use crate::codec::ReplyReader;
 use crate::{Reply, ReplyClass, Secret};
@@ -25,6 +25,10 @@ pub enum Event<'a> {
     TlsFailed,
     /// Send this message. Only after [`ClientAction::Ready`], once for each.
     Mail(Box<Outgoing>),
+    /// The next bytes of the text, asked for by [`ClientAction::Read`]; none if they cannot be had.
+    Text(Vec<Bytes>),
+    /// What there is in the text, asked for by [`ClientAction::Look`].
+    Looked(Looked),
     /// All that was to be sent has left.
     Drained,
     /// The timer ran out.
@@ -40,6 +44,10 @@ pub enum Event<'a> {
 pub enum ClientAction {
     /// Send these bytes, and give [`Event::Drained`] once all have left.
     Send(Bytes),
+    /// Give the next bytes of the message's text by [`Event::Text`], at most about so many as can be held.
+    Read,
+    /// Look at the whole text of the message, and tell by [`Event::Looked`].
+    Look,
     /// Start TLS as the client; `Secured` or `TlsFailed` tells how it went.
     StartTls,
     /// Set the one timer; replaces what was set.
@@ -92,6 +100,8 @@ enum Phase {
     Login(Vec<Secret>),
     Idle,
     Sending(Box<Sending>),
+    /// The text of this message is being looked at.
+    Looking(Box<Outgoing>),
     Resetting,
     Quitting,
     Closed,
@@ -143,6 +153,8 @@ impl Client {
             Event::TlsFailed => self.fail(Reply::new(454, (4, 7, 5), "the TLS handshake failed")),
             Event::Mail(message) => self.mail(*message),
             Event::Drained => self.pump(),
+            Event::Text(pieces) => self.text(pieces),
+            Event::Looked(looked) => self.looked(looked),
             Event::TimedOut => self.fail(Reply::new(451, (4, 4, 2), "the server took too long")),
             Event::Closed => self.fail(Reply::new(451, (4, 4, 2), "the server closed the connection")),
             Event::Quit if !matches!(self.phase, Phase::Idle) => {}
@@ -321,7 +333,11 @@ impl Client {
                 self.out.push(ClientAction::Finished(Vec::new()));
                 return self.ready();
             }
-            Err(reply) => {
+            Err(Unfit::Unknown) => {
+                self.phase = Phase::Looking(Box::new(message));
+                return self.out.push(ClientAction::Look);
+            }
+            Err(Unfit::Refused(reply)) => {
                 self.out.push(ClientAction::Finished(vec![Outcome::of(reply); recipients]));
                 return self.ready();
             }
@@ -378,9 +394,31 @@ impl Client {
             return;
         }
         let pieces = sending.pump();
+        if pieces.is_empty() && sending.wants_text() {
+            return self.out.push(ClientAction::Read);
+        }
         let time = if sending.is_pumping() { self.config.times.block } else { self.config.times.message };
         self.out.extend(pieces.into_iter().map(ClientAction::Send));
         self.arm(time);
+    }
+
+    fn text(&mut self, pieces: Vec<Bytes>) {
+        let Phase::Sending(sending) = &mut self.phase else { return };
+        if sending.text(pieces) {
+            return self.pump();
+        }
+        // What was sent cannot be taken back; without its end the server does not take it.
+        self.fail(Reply::new(451, (4, 3, 0), "the message cannot be read"));
+    }
+
+    fn looked(&mut self, looked: Looked) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Idle);
+        let Phase::Looking(mut message) = phase else {
+            self.phase = phase;
+            return;
+        };
+        message.looked = Some(looked);
+        self.mail(*message);
     }
 
     /// Nothing more can be done: outcomes of a message on its way, the reason, the end.
@@ -398,6 +436,11 @@ impl Client {
             Phase::Quitting | Phase::Closed => {
                 self.out.push(ClientAction::Close);
                 return;
+            }
+            Phase::Looking(message) => {
+                let outcomes = vec![Outcome::of(reply.clone()); message.envelope.recipients.len()];
+                self.out.push(ClientAction::Finished(outcomes));
+                Stage::Mail
             }
             Phase::Idle | Phase::Resetting => Stage::Mail,
         };

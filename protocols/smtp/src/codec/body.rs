@@ -4,6 +4,10 @@
 //! message be refused once its true end has come, so no two readers can see two messages where this
 //! one sees one. The result does not depend on how the bytes were cut into segments. Long runs are
 //! split off the input and not copied; short ones are joined, so that pieces stay few.
+//!
+//! Copies of a byte of the text on its way from the socket, in user space (docs/decisions/008-large-messages.md):
+//! none here of a run of [`COPY_BELOW`] bytes or more (it is a slice of the buffer that the driver filled), one of a
+//! shorter run. All that is looked at here is looked at in one pass.
 
 use crate::Error;
 use bytes::{Buf, Bytes, BytesMut};
@@ -44,9 +48,9 @@ pub struct BodyLimits {
 /// A whole message.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Message {
-    /// The text without dot-stuffing, in pieces.
+    /// The text without dot-stuffing, in pieces; what was given by [`Receiver::part`] is not among them.
     pub pieces: Vec<Bytes>,
-    /// Bytes in all pieces.
+    /// Bytes of the whole text.
     pub size: u64,
 }
 
@@ -71,6 +75,8 @@ pub struct Receiver {
     total: u64,
     /// The greatest fault so far; with one, nothing is kept any more.
     fault: Option<Error>,
+    /// Nothing is kept any more, for a reason that is not in the message.
+    discarding: bool,
     /// What comes next stands at the start of a line.
     line_start: bool,
     /// The last byte was a CR.
@@ -97,6 +103,7 @@ impl Receiver {
             gathered: Gathered::default(),
             total: 0,
             fault: None,
+            discarding: false,
             line_start: true,
             after_cr: false,
             line: 0,
@@ -112,6 +119,22 @@ impl Receiver {
     /// The fault of what came so far.
     pub fn fault(&self) -> Option<Error> {
         self.fault
+    }
+
+    /// Bytes that are gathered.
+    pub fn held(&self) -> usize {
+        self.gathered.bytes
+    }
+
+    /// What was gathered, to be kept elsewhere; [`Receiver::finish`] gives the rest.
+    pub fn part(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.gathered).finish()
+    }
+
+    /// From here on the message is read only to find its end.
+    pub fn discard(&mut self) {
+        self.discarding = true;
+        self.gathered = Gathered::default();
     }
 
     /// Takes DATA from the front of the input, up to and with the terminator. What cannot be judged
@@ -250,7 +273,7 @@ impl Receiver {
         if self.total > self.limits.size {
             self.fault = self.fault.max(Some(Error::MessageTooLarge));
         }
-        if self.fault.is_some() {
+        if self.fault.is_some() || self.discarding {
             self.gathered = Gathered::default();
             input.advance(run.min(input.len()));
         } else {
@@ -264,11 +287,14 @@ impl Receiver {
 struct Gathered {
     pieces: Vec<Bytes>,
     tail: BytesMut,
+    /// Of all of it.
+    bytes: usize,
 }
 
 impl Gathered {
     fn take(&mut self, input: &mut BytesMut, run: usize) {
         let run = run.min(input.len());
+        self.bytes += run;
         if run >= COPY_BELOW {
             self.flush();
             self.pieces.push(input.split_to(run).freeze());

@@ -5,6 +5,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
+use std::collections::VecDeque;
 
 /// Runs below this many bytes are copied together.
 const COPY_BELOW: usize = 4096;
@@ -16,7 +17,9 @@ const PIECE_MAX: usize = 64 * 1024;
 /// The encoded message, piece by piece, with the terminator.
 #[derive(Debug)]
 pub struct DotEncoder {
-    pieces: std::vec::IntoIter<Bytes>,
+    pieces: VecDeque<Bytes>,
+    /// No more pieces come.
+    whole: bool,
     current: Bytes,
     line_start: bool,
     after_cr: bool,
@@ -33,8 +36,23 @@ struct Run {
 impl DotEncoder {
     /// Encodes the text in these pieces.
     pub fn new(pieces: Vec<Bytes>) -> DotEncoder {
-        let pieces = pieces.into_iter();
-        DotEncoder { pieces, current: Bytes::new(), line_start: true, after_cr: false, done: false }
+        DotEncoder { whole: true, ..DotEncoder::open(pieces) }
+    }
+
+    /// Encodes a text that begins with these pieces; gives nothing out while the next ones are wanting.
+    pub fn open(pieces: Vec<Bytes>) -> DotEncoder {
+        let (pieces, current) = (pieces.into(), Bytes::new());
+        DotEncoder { pieces, whole: false, current, line_start: true, after_cr: false, done: false }
+    }
+
+    /// More of the text.
+    pub fn push(&mut self, pieces: Vec<Bytes>) {
+        self.pieces.extend(pieces);
+    }
+
+    /// There is no more of it.
+    pub fn end(&mut self) {
+        self.whole = true;
     }
 
     /// True once the terminator was given out.
@@ -45,7 +63,7 @@ impl DotEncoder {
     /// The first byte of what is left; goes on to the next piece that is not empty.
     fn peek(&mut self) -> Option<u8> {
         while self.current.is_empty() {
-            self.current = self.pieces.next()?;
+            self.current = self.pieces.pop_front()?;
         }
         self.current.first().copied()
     }
@@ -114,7 +132,9 @@ impl Iterator for DotEncoder {
         let mut joined = BytesMut::new();
         while joined.len() < JOIN_UP_TO {
             let Some(next) = self.peek() else {
-                self.terminate(&mut joined);
+                if self.whole {
+                    self.terminate(&mut joined);
+                }
                 break;
             };
             // A doubled dot: the first one is inserted, the second one is text of the line.
@@ -133,7 +153,7 @@ impl Iterator for DotEncoder {
             }
             joined.extend_from_slice(&text);
         }
-        Some(joined.freeze())
+        Some(joined.freeze()).filter(|joined| !joined.is_empty())
     }
 }
 
@@ -181,6 +201,17 @@ mod tests {
             let lines = out.replace("\r\n", "");
             prop_assert!(!lines.contains(['\r', '\n']));
             prop_assert_eq!(wire(&[&text]), wire(&pieces));
+            // The same when the pieces come one by one.
+            let mut encoder = DotEncoder::open(Vec::new());
+            let mut later = Vec::new();
+            for piece in &pieces {
+                encoder.push(vec![Bytes::copy_from_slice(piece.as_bytes())]);
+                later.extend(encoder.by_ref().flatten());
+            }
+            encoder.end();
+            later.extend(encoder.by_ref().flatten());
+            prop_assert!(encoder.is_done());
+            prop_assert_eq!(String::from_utf8(later).unwrap(), wire(&pieces));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{Reply, Secret};
 use bytes::Bytes;
-use estafette_machine::Tls;
+use estafette_machine::{Deposit, Tls};
 use estafette_types::{AccountId, Envelope, Recipient, Username};
 use std::fmt;
 use std::sync::Arc;
@@ -55,14 +55,29 @@ impl Peer {
     }
 }
 
+/// Part of a message that is large and still coming, for the engine to keep elsewhere than in memory.
+#[derive(Debug)]
+pub struct Part {
+    /// MAIL and the recipients that were accepted, in order.
+    pub envelope: Arc<Envelope>,
+    /// What came before, as the engine keeps it; `None` with the first part.
+    pub deposit: Option<Deposit>,
+    /// What comes next of the text, in pieces.
+    pub pieces: Vec<Bytes>,
+    /// The client.
+    pub peer: Arc<Peer>,
+}
+
 /// A whole message with its envelope, to be made durable before it is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Delivery {
     /// MAIL and the recipients that were accepted, in order.
     pub envelope: Envelope,
-    /// The text as it came, without dot-stuffing, in pieces.
+    /// Its first parts, of a large message.
+    pub deposit: Option<Deposit>,
+    /// The text as it came, without dot-stuffing, in pieces; after the deposit.
     pub body: Vec<Bytes>,
-    /// Bytes of all pieces.
+    /// Bytes of the whole text.
     pub size: u64,
     /// The client.
     pub peer: Arc<Peer>,
@@ -110,6 +125,9 @@ pub enum Ask {
         /// The client.
         peer: Arc<Peer>,
     },
+    /// Take this part of a message. Answer: `Taken`, or `Refused`: the rest is then read and thrown away before that
+    /// is said.
+    Part(Box<Part>),
     /// Take this message. Answer: `Delivered`, or `Refused` for all recipients.
     Deliver(Box<Delivery>),
 }
@@ -123,6 +141,8 @@ pub enum Answer {
     LoggedIn(Identity),
     /// No, and why. A 421 or 521 also ends the session.
     Refused(Reply),
+    /// The part is kept.
+    Taken(Deposit),
     /// The message was dealt with: for LMTP one reply per accepted recipient, in order; else one.
     Delivered(Vec<Reply>),
 }

@@ -33,6 +33,9 @@ pub struct Limits {
     pub command_line: usize,
     /// Bytes, header and line lengths of a message.
     pub body: BodyLimits,
+    /// Bytes of a message from which on it is handed over in parts while it comes ([`super::Ask::Part`]). One that
+    /// was declared to be as large is so from its first [`PART_BYTES`].
+    pub part_from: usize,
     /// Recipients of one message; told as RCPTMAX (RFC 9422).
     pub recipients: usize,
     /// Messages of one session; told as MAILMAX (RFC 9422).
@@ -45,6 +48,9 @@ pub struct Limits {
     /// Failed logins until 421.
     pub auth_failures: u32,
 }
+
+/// Bytes of a part, about.
+pub const PART_BYTES: usize = 256 * 1024;
 
 /// The longest line of AUTH with its CR LF, in bytes (RFC 4954 §4).
 pub const AUTH_LINE_MAX: usize = 12_288;
@@ -60,6 +66,7 @@ impl Default for Limits {
                 swallow: 16 * 1024 * 1024,
                 allow_nul: false,
             },
+            part_from: 1024 * 1024,
             recipients: 1000,
             mails: 10_000,
             bad_commands: 20,

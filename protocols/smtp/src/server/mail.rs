@@ -34,7 +34,7 @@ pub(super) fn mail_answered(session: &mut Session, envelope: Arc<Envelope>, answ
     let reply = match answer {
         Answer::Accepted => {
             session.counters.mails += 1;
-            session.transaction = Some(Box::new(Transaction { envelope, receiver: None, refused: false }));
+            session.transaction = Some(Box::new(Transaction::new(envelope)));
             Reply::new(250, (2, 1, 0), "sender ok")
         }
         Answer::Refused(reply) => reply,

@@ -1,7 +1,7 @@
 //! DATA and BDAT: the message itself, and its hand-over to the engine.
 
 use super::Session;
-use super::ask::{Answer, Ask, Delivery};
+use super::ask::{Answer, Ask, Delivery, Part};
 use super::phase::{Chunk, Phase, Question};
 use super::session::{Out, Outcome};
 use crate::codec::{self, Framing, Progress, Receiver};
@@ -78,7 +78,7 @@ pub(super) fn data_arrived(session: &mut Session, input: &mut BytesMut, out: &mu
     let progress = receiver.map_or(Progress::Flood, |receiver| receiver.data(input));
     match progress {
         // True once more for a step that got on; the one after it sees what is left.
-        Progress::More => return input.len() < before,
+        Progress::More => return hand_over(session, out) || input.len() < before,
         Progress::End => complete(session, out),
         Progress::Flood => flood(session, out),
     }
@@ -149,11 +149,61 @@ pub(super) fn chunk_arrived(session: &mut Session, input: &mut BytesMut, out: &m
         }
     };
     match progress {
-        Progress::More => {}
         Progress::Flood => flood(session, out),
-        Progress::End => chunk_ended(session, out),
+        // The end of the last one is handed over with the whole.
+        Progress::End if matches!(&session.phase, Phase::Chunk(chunk) if chunk.last) => {
+            chunk_ended(session, out)
+        }
+        Progress::End if !hand_over(session, out) => chunk_ended(session, out),
+        Progress::More => {
+            hand_over(session, out);
+        }
+        Progress::End => {}
     }
     true
+}
+
+/// Hands over what is gathered of a large message; false when it is not large, or little has come since the last time.
+fn hand_over(session: &mut Session, out: &mut Out) -> bool {
+    let part_from = session.config.limits.part_from;
+    let Some(transaction) = session.transaction.as_mut() else { return false };
+    if !transaction.part_is_due(part_from) {
+        return false;
+    }
+    let part = Part {
+        envelope: Arc::clone(&transaction.envelope),
+        deposit: transaction.deposit.take(),
+        pieces: transaction.receiver.as_mut().map(Receiver::part).unwrap_or_default(),
+        peer: Arc::clone(&session.peer),
+    };
+    let chunk = match std::mem::replace(&mut session.phase, Phase::Command) {
+        Phase::Chunk(chunk) => Some(chunk),
+        _ => None,
+    };
+    session.ask(Question::Part(chunk), Ask::Part(Box::new(part)), out);
+    true
+}
+
+/// The message goes on. Of one that is refused, the rest is read and thrown away.
+pub(super) fn part_answered(session: &mut Session, chunk: Option<Chunk>, answer: Answer, out: &mut Out) {
+    if let Some(transaction) = session.transaction.as_mut() {
+        let refusal = match answer {
+            Answer::Taken(deposit) => {
+                transaction.deposit = Some(deposit);
+                None
+            }
+            Answer::Refused(reply) => Some(reply),
+            _ => Some(not_fitting()),
+        };
+        if let (Some(reply), Some(receiver)) = (refusal, transaction.receiver.as_mut()) {
+            receiver.discard();
+            transaction.refusal = Some(reply);
+        }
+    }
+    session.phase = chunk.map_or(Phase::Data, Phase::Chunk);
+    if matches!(&session.phase, Phase::Chunk(chunk) if chunk.remaining == 0) {
+        chunk_ended(session, out);
+    }
 }
 
 fn chunk_ended(session: &mut Session, out: &mut Out) {
@@ -165,11 +215,14 @@ fn chunk_ended(session: &mut Session, out: &mut Out) {
     if chunk.last {
         return complete(session, out);
     }
-    let fault = session.transaction.as_ref().and_then(|t| t.receiver.as_ref()).and_then(Receiver::fault);
-    if let Some(fault) = fault {
+    let fault = session.transaction.as_ref().and_then(|transaction| {
+        let fault = transaction.receiver.as_ref().and_then(Receiver::fault);
+        transaction.refusal.clone().or(fault.map(Error::reply))
+    });
+    if let Some(reply) = fault {
         // What follows is answered with 503 until RSET or MAIL (RFC 3030 §2).
         session.transaction = None;
-        return session.say(&fault.reply(), out);
+        return session.say(&reply, out);
     }
     session.say(&Reply::new(250, (2, 0, 0), format!("{} bytes received", chunk.size)), out);
 }
@@ -182,13 +235,18 @@ fn complete(session: &mut Session, out: &mut Out) {
     let transaction = *transaction;
     let replies = if session.is_lmtp() { transaction.envelope.recipients.len() } else { 1 };
     let Some(receiver) = transaction.receiver else { return };
-    match receiver.finish() {
+    let whole = receiver.finish();
+    if let Some(reply) = transaction.refusal {
+        return say_all(session, &vec![reply; replies], out);
+    }
+    match whole {
         Err(fault) => say_all(session, &vec![fault.reply(); replies], out),
         Ok(message) => {
             let envelope = Arc::unwrap_or_clone(transaction.envelope);
             let delivery = Delivery {
                 protocol: session.peer.protocol(envelope.smtputf8),
                 envelope,
+                deposit: transaction.deposit,
                 body: message.pieces,
                 size: message.size,
                 peer: Arc::clone(&session.peer),

@@ -18,6 +18,6 @@ mod verb;
 #[cfg(test)]
 mod tests;
 
-pub use ask::{Answer, Ask, Delivery, Identity, Mechanism, Peer};
-pub use config::{AUTH_LINE_MAX, Kind, Limits, ServerConfig, Times, TlsMode};
+pub use ask::{Answer, Ask, Delivery, Identity, Mechanism, Part, Peer};
+pub use config::{AUTH_LINE_MAX, Kind, Limits, PART_BYTES, ServerConfig, Times, TlsMode};
 pub use session::Session;

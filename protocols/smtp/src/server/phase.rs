@@ -1,7 +1,9 @@
 //! What a session is doing, and what it holds meanwhile.
 
+use super::config::PART_BYTES;
 use crate::Reply;
 use crate::codec::Receiver;
+use estafette_machine::Deposit;
 use estafette_types::{Envelope, Recipient};
 use std::sync::Arc;
 
@@ -58,6 +60,8 @@ pub(super) enum Question {
     Recipient(Recipient),
     Data,
     Chunk(Chunk),
+    /// Part of a message was handed over: of DATA, or of this chunk.
+    Part(Option<Chunk>),
     Deliver {
         /// How many replies the peer awaits.
         replies: usize,
@@ -71,8 +75,30 @@ pub(super) struct Transaction {
     pub(super) envelope: Arc<Envelope>,
     /// The body, once it has begun.
     pub(super) receiver: Option<Receiver>,
+    /// What the engine keeps of it.
+    pub(super) deposit: Option<Deposit>,
+    /// The engine takes no more of it, and this is why.
+    pub(super) refusal: Option<Reply>,
     /// At least one recipient was refused.
     pub(super) refused: bool,
+}
+
+impl Transaction {
+    pub(super) fn new(envelope: Arc<Envelope>) -> Transaction {
+        Transaction { envelope, receiver: None, deposit: None, refusal: None, refused: false }
+    }
+
+    /// True when so much is gathered that it has to be handed over. Of a faulty message nothing is.
+    pub(super) fn part_is_due(&mut self, part_from: usize) -> bool {
+        let Some(receiver) = &self.receiver else { return false };
+        if receiver.fault().is_some() {
+            self.deposit = None;
+            return false;
+        }
+        let declared = self.envelope.declared_size.is_some_and(|size| size >= part_from as u64);
+        let from = if declared || self.deposit.is_some() { PART_BYTES } else { part_from };
+        receiver.held() >= from.max(PART_BYTES)
+    }
 }
 
 /// What is counted against the limits.

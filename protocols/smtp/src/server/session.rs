@@ -315,6 +315,7 @@ impl Machine for Session {
             Question::Recipient(recipient) => mail::rcpt_answered(self, recipient, answer, out),
             Question::Data => message::data_answered(self, answer, out),
             Question::Chunk(chunk) => message::chunk_answered(self, chunk, answer, out),
+            Question::Part(chunk) => message::part_answered(self, chunk, answer, out),
             Question::Deliver { replies } => message::delivered(self, replies, answer, out),
         }
         // With input left, `received` comes next: its replies can go out together with this one.

@@ -6,13 +6,14 @@ use super::{BYTES_AT_ONCE, ImapService, aside};
 use crate::engine::EngineError;
 use crate::replies;
 use bytes::Bytes;
+use estafette_delivery::Intake;
 use estafette_imap::codec::command::{Mailbox, StoreAction};
 use estafette_imap::codec::date::DateTime;
 use estafette_imap::session::ask::Failure;
 use estafette_imap::session::{Answer, Flags};
+use estafette_machine::Deposit;
 use estafette_mailbox::{Action, MailboxRef, NewMessage, Response, WORK_MAX, read};
 use estafette_raft::NewBody;
-use estafette_storage::BodyHash;
 use estafette_types::{MailboxId, ModSeq, Uid, UidSet, UidValidity};
 use std::sync::Arc;
 
@@ -20,33 +21,83 @@ use std::sync::Arc;
 pub(super) const WORK: u32 = 2048;
 const _: () = assert!(WORK as usize <= WORK_MAX);
 
+/// What was kept of a message that is still coming.
+fn intake(deposit: Deposit) -> Result<Intake, Stop> {
+    deposit.open::<Intake>().map(|intake| *intake).ok_or(Stop::Told(Failure::Internal))
+}
+
+fn not_kept(error: estafette_delivery::Error) -> Stop {
+    match error.is_disk_full() {
+        true => Stop::Told(Failure::Unavailable),
+        false => Stop::Failed(error.into()),
+    }
+}
+
 impl ImapService {
+    /// Writes part of a message into the store.
+    pub(super) async fn part(
+        &self,
+        deposit: Option<Deposit>,
+        size: u64,
+        pieces: Vec<Bytes>,
+    ) -> Result<Answer, Stop> {
+        if !self.engine.takes_mail() {
+            return Err(Failure::Unavailable.into());
+        }
+        let mut intake = match deposit {
+            Some(deposit) => intake(deposit)?,
+            None => {
+                self.room_for(size)?;
+                Intake::new(&self.engine.store).map_err(not_kept)?
+            }
+        };
+        let work = move || intake.push(&pieces).map(|()| intake).map_err(not_kept);
+        Ok(Answer::Kept(Deposit::new(aside(work).await?)))
+    }
+
+    /// Refuses a large message for which the account has no room now, so that it does not lie in the store until it is
+    /// collected. What counts is decided where it is applied.
+    fn room_for(&self, size: u64) -> Result<(), Stop> {
+        let Some(quota) = self.quota_bytes()? else { return Ok(()) };
+        let (used, _) = read::usage(&self.engine.store, self.account()?)?;
+        if used.saturating_add(size) > quota { Err(Failure::OverQuota.into()) } else { Ok(()) }
+    }
+
     pub(super) async fn append(
         &self,
         name: &Mailbox,
         flags: &Flags,
         date: Option<DateTime>,
-        chunks: Vec<Bytes>,
+        deposit: Option<Deposit>,
+        pieces: Vec<Bytes>,
     ) -> Result<Answer, Stop> {
         let account = self.account()?;
         let (at, _) = Moment::of(&self.engine).named(account, name)?;
         if !self.engine.takes_mail() {
             return Err(Failure::Unavailable.into());
         }
-        let size: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        let (hash, chunks) = if size > BYTES_AT_ONCE {
-            aside(move || Ok((BodyHash::of(&chunks), chunks))).await?
-        } else {
-            (BodyHash::of(&chunks), chunks)
+        let bytes: usize = pieces.iter().map(Bytes::len).sum();
+        let body = match deposit.map(intake).transpose()? {
+            Some(mut intake) => {
+                aside(move || {
+                    intake.push(&pieces).map_err(not_kept)?;
+                    intake.finish().map_err(not_kept)
+                })
+                .await?
+            }
+            None if bytes as u64 > BYTES_AT_ONCE => aside(move || Ok(NewBody::of(pieces))).await?,
+            None => NewBody::of(pieces),
         };
+        if body.is_staged() {
+            self.room_for(body.len())?;
+        }
         // Keywords that the mailbox has no room for are left out.
         let (flags, _) = convert::flags(flags);
         let internal_date_ms = date.map(convert::date_ms);
-        let message = NewMessage { flags, internal_date_ms, size, body: hash };
+        let message = NewMessage { flags, internal_date_ms, size: body.len(), body: body.hash() };
         let quota = self.quota_bytes()?;
         let action = Action::Append { mailbox: at.mailbox, messages: vec![message], quota };
-        let bodies = vec![NewBody { hash, chunks }];
-        match self.engine.shards.mailbox(account, action, bodies).await.map_err(EngineError::from)? {
+        match self.engine.shards.mailbox(account, action, vec![body]).await.map_err(EngineError::from)? {
             Response::Appended { uid_validity, uids } => {
                 let uid = uids.first().ok_or(Stop::Told(Failure::Internal))?;
                 Ok(Answer::Appended { uid_validity, uid })

@@ -93,6 +93,7 @@ impl Service<Session> for ImapService {
         "search",
         "changes",
         "quota",
+        "part",
     ];
 
     fn question(ask: &Ask) -> usize {
@@ -114,6 +115,7 @@ impl Service<Session> for ImapService {
             Ask::Search { .. } => 14,
             Ask::Changes { .. } => 15,
             Ask::Quota { .. } => 16,
+            Ask::Part { .. } => 17,
         }
     }
 
@@ -157,7 +159,10 @@ impl ImapService {
             }
             Ask::Quota { of_mailbox } => self.quota(of_mailbox.as_ref()),
             Ask::Select { name, .. } => self.select(&name),
-            Ask::Append { name, flags, date, body } => self.append(&name, &flags, date, body).await,
+            Ask::Part { deposit, size, pieces } => self.part(deposit, size, pieces).await,
+            Ask::Append { name, flags, date, deposit, body } => {
+                self.append(&name, &flags, date, deposit, body).await
+            }
             selected => self.carry_out_selected(selected).await,
         }
     }

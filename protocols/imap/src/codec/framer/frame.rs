@@ -16,6 +16,8 @@ pub struct Limits {
     pub literal: u64,
     /// Bytes of the messages of one APPEND.
     pub append: u64,
+    /// Bytes of a message to append from which on it is handed over in parts ([`Framed::Part`]).
+    pub part_from: u64,
     /// Bytes of a literal without synchronization: 4096 when LITERAL- is announced, else as many as
     /// there may be.
     pub non_sync: u64,
@@ -32,6 +34,7 @@ impl Limits {
         command: 64 * 1024,
         literal: 8 * 1024,
         append: 8 * 1024,
+        part_from: u64::MAX,
         non_sync: u64::MAX,
         literals: 16,
         swallow: 1024 * 1024,
@@ -44,6 +47,7 @@ impl Limits {
             command: 1024 * 1024,
             literal: 1024 * 1024,
             append,
+            part_from: 1024 * 1024,
             non_sync: u64::MAX,
             literals: 1000,
             swallow: append.saturating_mul(2).saturating_add(1024 * 1024),
@@ -51,13 +55,29 @@ impl Limits {
     }
 }
 
+/// Bytes of a part, about.
+pub const PART_BYTES: usize = 256 * 1024;
+
 /// A literal, complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Literal {
-    /// Its bytes.
+    /// Its bytes; those that follow its parts, if it has such.
     pub body: Rope,
+    /// What was handed over before.
+    pub parts: Option<Parts>,
     /// `literal8 = "~{" number64 ["+"] "}" CRLF *OCTET`: NUL is allowed in it.
     pub literal8: bool,
+}
+
+/// What was handed over of a literal while it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Its place among the literals of the command that were.
+    pub place: usize,
+    /// Bytes of all parts.
+    pub bytes: u64,
+    /// There is NUL in them.
+    pub nul: bool,
 }
 
 /// A part of a command.
@@ -97,6 +117,15 @@ pub enum Framed {
     /// The client waits to be asked for a literal: send a continuation, or [`super::Framer::abandon`] the
     /// command.
     Continue(Announced),
+    /// Part of a large message of an APPEND that is still coming, for the engine to keep elsewhere than in memory.
+    Part {
+        /// It is the first of its literal.
+        first: bool,
+        /// Bytes of the whole literal.
+        size: u64,
+        /// The next bytes.
+        pieces: Vec<Bytes>,
+    },
     /// A command.
     Frame(Frame),
     /// A command that is refused; the next one can be read.

@@ -1,8 +1,16 @@
 use super::*;
 use proptest::prelude::*;
 
-const LIMITS: Limits =
-    Limits { line: 100, command: 300, literal: 50, append: 200, non_sync: 150, literals: 4, swallow: 1000 };
+const LIMITS: Limits = Limits {
+    line: 100,
+    command: 300,
+    literal: 50,
+    append: 200,
+    part_from: u64::MAX,
+    non_sync: 150,
+    literals: 4,
+    swallow: 1000,
+};
 
 /// What comes out when the input arrives in pieces that end at `cuts`. A continuation is taken as
 /// given at once.
@@ -39,6 +47,9 @@ fn show(found: &[Framed]) -> String {
     let show = |framed: &Framed| match framed {
         Framed::Incomplete => "…".to_owned(),
         Framed::Continue(announced) => format!("+{}", announced.size),
+        Framed::Part { first, pieces, .. } => {
+            format!("part {first} {}", pieces.iter().map(Bytes::len).sum::<usize>())
+        }
         Framed::Frame(frame) => frame.pieces.iter().map(piece).collect(),
         Framed::Refused(error) => {
             format!("refused {:?} {:?}", error.tag.as_ref().map(Tag::as_str), error.fault)
@@ -174,7 +185,7 @@ fn a_command_can_be_refused_before_its_literal() {
 
 #[test]
 fn a_large_message_byte_by_byte_is_linear_and_shares_large_chunks() {
-    let limits = Limits::after_login(64 * 1024 * 1024);
+    let limits = Limits { part_from: u64::MAX, ..Limits::after_login(64 * 1024 * 1024) };
     let mut framer = Framer::new(limits);
     let size = 2_000_000;
     let mut input = BytesMut::from(format!("a APPEND x {{{size}+}}\r\n").as_bytes());

@@ -330,5 +330,6 @@ fn append_message(cursor: &mut Cursor<'_>) -> Parsed<AppendMessage> {
             return Err(Fault::Expected("a literal8 after UTF8"));
         }
     }
-    Ok(AppendMessage { flags, date, message: literal.body.clone(), utf8, binary: literal.literal8 && !utf8 })
+    let (message, parts) = (literal.body.clone(), literal.parts);
+    Ok(AppendMessage { flags, date, message, parts, utf8, binary: literal.literal8 && !utf8 })
 }

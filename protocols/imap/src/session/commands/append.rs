@@ -1,12 +1,13 @@
 //! APPEND (RFC 9051 §6.3.12) with UIDPLUS (RFC 4315) and APPENDLIMIT (RFC 7889); the UTF8 form of
 //! RFC 6855 §4. One message at a time.
 
-use super::super::ask::{Answer, Ask};
-use super::super::core::{Core, Finished, Next, Outcome, refused_target, uid_numbers};
+use super::super::ask::{Answer, Ask, Failure};
+use super::super::core::{Core, Finished, Next, Outcome, refused, refused_target, uid_numbers};
 use super::super::flags::Flags;
 use super::Open;
 use crate::codec::command::{Append, AppendMessage, Mailbox, Tag};
-use crate::codec::response::Code;
+use crate::codec::fault::Fault;
+use crate::codec::response::{Code, Condition};
 use estafette_types::UidSet;
 
 /// The engine stores a message.
@@ -21,21 +22,38 @@ pub(super) fn start(core: &mut Core, tag: Tag, what: Append) -> Next {
     let (Some(message), None) = (messages.pop(), messages.pop()) else {
         return Outcome::bad("One message at a time").of(tag);
     };
-    let AppendMessage { flags, date, message, utf8, binary } = message;
+    let AppendMessage { flags, date, message, parts, utf8, binary } = message;
     if utf8 && !core.enabled.utf8 {
         return Outcome::bad("Enable UTF8=ACCEPT first").of(tag);
     }
-    if binary && message.pieces().any(|piece| piece.contains(&0)) {
+    let nul = || parts.is_some_and(|parts| parts.nul) || message.pieces().any(|piece| piece.contains(&0));
+    if binary && nul() {
         return Outcome::no(Some(Code::UnknownCte), "A message with NUL cannot be stored").of(tag);
     }
-    if message.is_empty() {
+    let before = parts.map_or(0, |parts| parts.bytes);
+    if before == 0 && message.is_empty() {
         return Outcome::no(None, "A message cannot be empty").of(tag);
     }
-    if u64::try_from(message.len()).unwrap_or(u64::MAX) > core.append_limit() {
+    if before.saturating_add(message.len() as u64) > core.append_limit() {
         return Outcome::no(Some(Code::TooBig), "Message too big").of(tag);
     }
+    // Of the only message, so the only deposit.
+    let deposit = core.deposits.pop().filter(|_| before > 0);
+    if deposit.is_none() && before > 0 {
+        return refused(tag, &Answer::Done);
+    }
     let (name, flags, body) = (mailbox.clone(), Flags::from_list(flags), message.into_pieces());
-    Next::Ask(Ask::Append { name, flags, date, body }, Open::Append(Appending { tag, mailbox }))
+    Next::Ask(Ask::Append { name, flags, date, deposit, body }, Open::Append(Appending { tag, mailbox }))
+}
+
+/// The engine keeps a part, or not; the command goes on.
+pub(super) fn part_answered(core: &mut Core, answer: Answer) -> Next {
+    match answer {
+        Answer::Kept(deposit) => core.deposits.push(deposit),
+        Answer::Failed(Failure::OverQuota) => core.part_refused = Some(Fault::OverQuota),
+        _ => core.part_refused = Some(Fault::Unavailable),
+    }
+    Next::Over(Condition::No)
 }
 
 impl Appending {

@@ -136,6 +136,8 @@ pub(crate) enum Open {
     List(Box<list::Listing>),
     Login(login::LoggingIn),
     Lsub(lsub::Listing),
+    /// Part of a message: its command is still being read.
+    Part,
     Quota(quota::Reading),
     Rename(rename::Renaming),
     Search(search::Searching),
@@ -161,6 +163,7 @@ impl Open {
             Open::List(open) => open.answered(core, answer),
             Open::Login(open) => open.answered(core, answer),
             Open::Lsub(open) => open.answered(core, answer),
+            Open::Part => append::part_answered(core, answer),
             Open::Quota(open) => open.answered(core, answer),
             Open::Rename(open) => open.answered(core, &answer),
             Open::Search(open) => open.answered(core, answer),

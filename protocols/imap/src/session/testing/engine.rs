@@ -5,11 +5,13 @@ use super::uid;
 use crate::codec::command::{Mailbox, Secret, StoreAction};
 use crate::codec::date::DateTime;
 use crate::codec::flag::SpecialUse;
+use crate::codec::framer::PART_BYTES;
 use crate::session::ask::{
     Changed, Changes, Counts, Failure, MailboxInfo, Message, ModSeqOf, Quota, Refusal, Selected, Want,
 };
 use crate::session::{Answer, Ask, Flags, SystemFlags};
 use bytes::Bytes;
+use estafette_machine::Deposit;
 use estafette_mime::Structure;
 use estafette_types::{EmailId, MailboxId, ModSeq, Uid, UidSet, UidValidity};
 use std::collections::BTreeMap;
@@ -38,6 +40,13 @@ pub(in crate::session) struct Folder {
     no_select: bool,
 }
 
+/// What it keeps of a message on its way.
+#[derive(Default)]
+struct Kept {
+    text: Vec<u8>,
+    alive: Option<Arc<()>>,
+}
+
 /// The engine.
 #[derive(Debug, Default)]
 pub(in crate::session) struct World {
@@ -50,6 +59,8 @@ pub(in crate::session) struct World {
     pub(in crate::session) asked: Vec<String>,
     /// The most bytes that one answer held.
     pub(in crate::session) largest_answer: u64,
+    /// Held by whatever is kept of messages on their way.
+    pub(in crate::session) alive: Arc<()>,
     /// Answered to the next question in place of what is so.
     pub(in crate::session) fail_next: Option<Failure>,
 }
@@ -148,7 +159,17 @@ impl World {
                 None => Answer::Failed(Failure::NonExistent),
             },
             Ask::Select { name, read_only } => self.select(&name, read_only),
-            Ask::Append { name, flags, date, body } => {
+            Ask::Part { deposit, size, pieces } => {
+                let mut kept = deposit.map_or_else(Default::default, |kept| *kept.open::<Kept>().unwrap());
+                kept.text.extend_from_slice(&pieces.concat());
+                kept.alive.get_or_insert_with(|| Arc::clone(&self.alive));
+                assert!(pieces.concat().len() >= PART_BYTES && (kept.text.len() as u64) < size);
+                Answer::Kept(Deposit::new(kept))
+            }
+            Ask::Append { name, flags, date, deposit, mut body } => {
+                if let Some(kept) = deposit.and_then(Deposit::open::<Kept>) {
+                    body.insert(0, kept.text.into());
+                }
                 if !self.folders.contains_key(name.as_str()) {
                     return Answer::Failed(Failure::NonExistent);
                 }

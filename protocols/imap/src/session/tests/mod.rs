@@ -7,5 +7,6 @@ mod login;
 mod mailboxes;
 mod messages;
 mod news;
+mod parts;
 mod random;
 mod search;

@@ -49,6 +49,7 @@ impl Scripted {
                     actions.extend(self.client.step(Event::Secured));
                 }
                 ClientAction::Arm(_) => {}
+                ClientAction::Read | ClientAction::Look => panic!("the whole text is at hand"),
                 ClientAction::Ready => {
                     let event = self.mails.pop().map_or(Event::Quit, |mail| Event::Mail(Box::new(mail)));
                     actions.extend(self.client.step(event));
@@ -113,7 +114,7 @@ pub(super) fn outgoing(to: &[&str], body: &str) -> Outgoing {
         dsn_envelope_id: None,
         auth: None,
     };
-    Outgoing { envelope, body: vec![Bytes::copy_from_slice(body.as_bytes())] }
+    Outgoing::new(envelope, vec![Bytes::copy_from_slice(body.as_bytes())])
 }
 
 /// One letter and the code for each outcome: `D250 T452 P550`.

@@ -13,6 +13,9 @@ struct Pair {
     to_client: BytesMut,
     to_server: BytesMut,
     mails: VecDeque<Outgoing>,
+    /// Bytes of a text that are at hand from the start, and that are read at a time.
+    at_hand: usize,
+    text: BytesMut,
     finished: Vec<Vec<Outcome>>,
     delivered: Vec<Delivery>,
     ended: bool,
@@ -30,6 +33,8 @@ impl Pair {
             to_client: BytesMut::new(),
             to_server: BytesMut::new(),
             mails: mails.into(),
+            at_hand: usize::MAX,
+            text: BytesMut::new(),
             finished: Vec::new(),
             delivered: Vec::new(),
             ended: false,
@@ -78,11 +83,22 @@ impl Pair {
                     self.to_server.extend_from_slice(&bytes);
                     queue.extend(self.client.step(Event::Drained));
                 }
+                ClientAction::Read => {
+                    let next = self.text.split_to(self.at_hand.max(1).min(self.text.len())).freeze();
+                    queue.extend(self.client.step(Event::Text(vec![next])));
+                }
+                ClientAction::Look => {
+                    let mut looking = Looked::begin();
+                    looking.see(&self.text);
+                    queue.extend(self.client.step(Event::Looked(looking.end())));
+                }
                 ClientAction::StartTls => queue.extend(self.client.step(Event::Secured)),
                 ClientAction::Arm(_) => {}
                 ClientAction::Ready => {
-                    let event =
-                        self.mails.pop_front().map_or(Event::Quit, |mail| Event::Mail(Box::new(mail)));
+                    let event = match self.mails.pop_front() {
+                        None => Event::Quit,
+                        Some(mail) => Event::Mail(Box::new(self.keep_back(mail))),
+                    };
                     queue.extend(self.client.step(event));
                 }
                 ClientAction::Finished(outcomes) => self.finished.push(outcomes),
@@ -90,6 +106,14 @@ impl Pair {
                 ClientAction::Close => {}
             }
         }
+    }
+
+    /// All but the beginning of a text, which is read as it can be sent.
+    fn keep_back(&mut self, mut mail: Outgoing) -> Outgoing {
+        self.text = BytesMut::from(&mail.body.concat()[..]);
+        let first = self.text.split_to(self.at_hand.min(self.text.len())).freeze();
+        (mail.body, mail.rest) = (vec![first], self.text.len() as u64);
+        mail
     }
 
     fn run(mut self, step: usize) -> Pair {
@@ -120,6 +144,7 @@ proptest! {
         bodies in prop::collection::vec("([.a]{0,5}\r\n){0,8}", 1..4),
         names in prop::collection::vec(prop::sample::select(vec!["b", "c", "no", "ü"]), 1..5),
         lmtp in any::<bool>(), chunked in any::<bool>(), binary in any::<bool>(), step in 1_usize..200,
+        at_hand in prop::sample::select(vec![0, 1, 3, 20, usize::MAX]),
     ) {
         let to: Vec<String> = names.iter().map(|name| format!("{name}@example.com")).collect();
         let to: Vec<&str> = to.iter().map(String::as_str).collect();
@@ -130,7 +155,9 @@ proptest! {
         }).collect();
         let client = ClientConfig { lmtp, prefer_chunking: chunked, ..ClientConfig::new("c.example.net") };
         let server = ServerConfig::new(if lmtp { Kind::Lmtp } else { Kind::Mx }, "mx.example.com");
-        let done = Pair::new(client, server, mails).run(step);
+        let mut pair = Pair::new(client, server, mails);
+        pair.at_hand = at_hand;
+        let done = pair.run(step);
         prop_assert!(done.ended);
         let want: Vec<&str> = names.iter().map(|name| if *name == "no" { "P550" } else { "D250" }).collect();
         prop_assert_eq!(done.finished.len(), bodies.len());

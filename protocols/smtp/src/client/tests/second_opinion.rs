@@ -71,7 +71,7 @@ proptest! {
     #[test]
     fn mail(envelope in envelopes()) {
         let server = all_extensions();
-        let mail = Outgoing { envelope: envelope.clone(), body: vec![Bytes::from_static(b"Hi\r\n")] };
+        let mail = Outgoing::new(envelope.clone(), vec![Bytes::from_static(b"Hi\r\n")]);
         let line = mail.mail_command(manner(&mail, &server), &server);
         let ours = codec::mail(line.trim_end().strip_prefix("MAIL ").unwrap(), true).unwrap();
         let want = Envelope { recipients: Vec::new(), declared_size: Some(4), ..envelope };
@@ -96,7 +96,7 @@ proptest! {
     #[test]
     fn rcpt(envelope in envelopes()) {
         let server = all_extensions();
-        let mail = Outgoing { envelope, body: Vec::new() };
+        let mail = Outgoing::new(envelope, Vec::new());
         let line = mail.rcpt_command(0, manner(&mail, &server), &server);
         let want = &mail.envelope.recipients[0];
         let ours = codec::recipient(line.trim_end().strip_prefix("RCPT ").unwrap(), true).unwrap();

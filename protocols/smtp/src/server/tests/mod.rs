@@ -2,14 +2,22 @@
 
 mod hostile;
 mod limits;
+mod parts;
 mod transcripts;
 
 use super::*;
 use crate::Reply;
 use bytes::BytesMut;
-use estafette_machine::{Action, Machine, Now, Tls};
+use estafette_machine::{Action, Deposit, Machine, Now, Tls};
 use estafette_types::{AccountId, ForwardPath, ReversePath, Username};
 use std::sync::Arc;
+
+/// What the engine keeps of a message.
+#[derive(Default)]
+struct Kept {
+    text: Vec<u8>,
+    alive: Option<Arc<()>>,
+}
 
 /// A session with its driver: what was said, what was delivered, how it ended.
 pub(super) struct Driver {
@@ -21,6 +29,10 @@ pub(super) struct Driver {
     pub(super) said: Vec<u8>,
     pub(super) sends: usize,
     pub(super) delivered: Vec<Delivery>,
+    /// Parts that were asked to be kept.
+    pub(super) parts: usize,
+    /// Held by whatever the engine keeps.
+    pub(super) alive: Arc<()>,
     pub(super) armed: Option<std::time::Duration>,
     pub(super) closed: bool,
     pub(super) now: Now,
@@ -37,6 +49,8 @@ impl Driver {
             said: Vec::new(),
             sends: 0,
             delivered: Vec::new(),
+            parts: 0,
+            alive: Arc::default(),
             armed: None,
             closed: false,
             now: Now::default(),
@@ -133,7 +147,25 @@ impl Driver {
                     false => Answer::Accepted,
                 }
             }
-            Ask::Deliver(delivery) => {
+            Ask::Part(part) => {
+                let text: Vec<u8> = part.pieces.concat();
+                assert!(text.len() >= PART_BYTES, "a part is worth a question");
+                self.parts += 1;
+                let mut kept =
+                    part.deposit.map_or_else(Default::default, |deposit| deposit.open::<Kept>().unwrap());
+                kept.text.extend_from_slice(&text);
+                kept.alive.get_or_insert_with(|| Arc::clone(&self.alive));
+                match part.envelope.recipients.iter().any(|to| local(&to.path) == "fills")
+                    && kept.text.len() > 2 * PART_BYTES
+                {
+                    true => Answer::Refused(Reply::new(452, (4, 3, 1), "insufficient system storage")),
+                    false => Answer::Taken(Deposit::new(*kept)),
+                }
+            }
+            Ask::Deliver(mut delivery) => {
+                if let Some(kept) = delivery.deposit.take().and_then(Deposit::open::<Kept>) {
+                    delivery.body.insert(0, kept.text.into());
+                }
                 let replies = delivery.envelope.recipients.iter().map(|to| match local(&to.path) {
                     "later" => Reply::new(451, (4, 3, 0), "later"),
                     name => Reply::new(250, (2, 0, 0), format!("taken for {name}")),

@@ -4,7 +4,7 @@ use super::super::change::WORK;
 use super::*;
 use estafette_imap::codec::date::DateTime;
 use estafette_imap::codec::flag::{Flag, Keyword};
-use estafette_storage::{Batch, Family};
+use estafette_storage::{Batch, Direction, Family, Read};
 
 const BODY: Want = Want { structure: false, body: true, changed_since: None };
 
@@ -16,7 +16,7 @@ async fn a_message_comes_back_as_it_went_in() {
     let date = Some(DateTime { unix_seconds: 1_000_000_000, zone_minutes: 120 });
     let flags = Flags::from_list([Flag::Flagged, Flag::Keyword(Keyword::new("$Label1").unwrap())]);
     let body: Vec<Bytes> = text.as_bytes().chunks(7).map(Bytes::copy_from_slice).collect();
-    let ask = Ask::Append { name: mailbox("inbox"), flags: flags.clone(), date, body };
+    let ask = Ask::Append { name: mailbox("inbox"), flags: flags.clone(), date, deposit: None, body };
     assert!(matches!(client.ask(ask).await, Answer::Appended { uid, .. } if uid.value() == 1));
     let selected = client.select("INBOX").await;
     assert_eq!((selected.uids.len(), selected.first_unseen), (1, Some(uid(1))));
@@ -35,6 +35,46 @@ async fn a_message_comes_back_as_it_went_in() {
     let ask = Ask::Read { mailbox: id, ranges: vec![(uid(1), 9..12), (uid(1), 0..7)] };
     let Answer::Read(parts) = client.ask(ask).await else { panic!() };
     assert_eq!(parts.iter().map(|part| part.concat()).collect::<Vec<_>>(), [&b"one"[..], b"Subject"]);
+    world.end().await;
+}
+
+/// A large message comes in parts. Its structure and header are known without its body, and of that only what is asked for
+/// is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_large_message_only_what_is_asked_for_is_read() {
+    let world = World::new().await;
+    let mut client = world.session();
+    let text = format!("Subject: large\r\n\r\n{}", "0123456789 abcdef\r\n".repeat(80_000));
+    let mut deposit = None;
+    let pieces: Vec<Bytes> = text.as_bytes().chunks(300_000).map(Bytes::copy_from_slice).collect();
+    let (last, first) = pieces.split_last().unwrap();
+    for piece in first {
+        let ask = Ask::Part { deposit, size: text.len() as u64, pieces: vec![piece.clone()] };
+        let Answer::Kept(kept) = client.ask(ask).await else { panic!() };
+        deposit = Some(kept);
+    }
+    let (name, flags) = (mailbox("inbox"), Flags::default());
+    let ask = Ask::Append { name, flags, date: None, deposit, body: vec![last.clone()] };
+    assert!(matches!(client.ask(ask).await, Answer::Appended { .. }));
+    client.select("INBOX").await;
+    let id = client.id();
+    let read = |range: std::ops::Range<u64>| Ask::Read { mailbox: id, ranges: vec![(uid(1), range)] };
+    let Answer::Read(parts) = client.ask(read(0..text.len() as u64)).await else { panic!() };
+    assert_eq!(parts[0].concat(), text.as_bytes());
+    // All chunks but the third are gone: whoever reads another is told so.
+    let store = &world.engine.store;
+    let rows = store.scan(Family::Blob, Vec::new()..Vec::new(), Direction::Forward).unwrap();
+    let keys: Vec<Bytes> = rows.map(|row| row.unwrap().key).collect();
+    let mut batch = Batch::new();
+    keys.iter().filter(|key| !key.ends_with(&[0, 0, 0, 2])).for_each(|key| batch.delete(Family::Blob, key));
+    store.apply_batch(batch).unwrap();
+    let (messages, _) = client.fetch(set(&[1]), Want { structure: true, ..Want::default() }, 1 << 20).await;
+    let structure = messages[0].structure.as_ref().unwrap();
+    assert_eq!(structure.envelope().unwrap().subject.as_deref(), Some(&b"large"[..]));
+    assert!(matches!(structure.header(), estafette_mime::HeaderBlock::Kept(_)));
+    let Answer::Read(parts) = client.ask(read(600_000..700_000)).await else { panic!() };
+    assert_eq!(parts[0].concat(), text.as_bytes()[600_000..700_000]);
+    assert_eq!(client.failure(read(0..10)).await, Failure::Internal);
     world.end().await;
 }
 
@@ -105,9 +145,7 @@ async fn flags_are_stored() {
         flags: deleted(),
         unchanged_since: Some(before),
     };
-    let Answer::Stored { messages, modified, own_modseq, modseq } = client.ask(ask.clone()).await else {
-        panic!()
-    };
+    let Answer::Stored { messages, modified, own_modseq, modseq } = client.ask(ask).await else { panic!() };
     assert_eq!((messages.len(), modified, own_modseq), (1, set(&[1, 3]), Some(modseq)));
     assert_eq!(messages[0].flags, deleted());
     // What is so already is told, and changes nothing.
@@ -160,7 +198,7 @@ async fn a_full_disk_refuses_mail_and_is_read_on() {
     let mut client = world.session();
     assert!(client.select("INBOX").await.uids.is_empty());
     let body = vec![Bytes::from_static(b"x")];
-    let ask = Ask::Append { name: mailbox("INBOX"), flags: seen(), date: None, body };
+    let ask = Ask::Append { name: mailbox("INBOX"), flags: seen(), date: None, deposit: None, body };
     assert_eq!(client.failure(ask).await, Failure::Unavailable);
     world.end().await;
 }

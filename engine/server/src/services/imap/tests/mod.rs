@@ -97,7 +97,7 @@ impl World {
                 body: hash,
             };
             let messages = vec![message; estafette_mailbox::WORK_MAX];
-            let bodies = vec![NewBody { hash, chunks: vec![body.clone()] }];
+            let bodies = vec![NewBody::named(hash, vec![body.clone()])];
             let action = Action::Append { mailbox: inbox, messages, quota: None };
             let response = self.engine.shards.mailbox(AT, action, bodies).await.unwrap();
             assert!(matches!(response, Response::Appended { .. }), "{response:?}");
@@ -138,7 +138,7 @@ impl Client {
 
     async fn append(&mut self, name: &str, flags: Flags, body: &str) -> Uid {
         let body = vec![Bytes::copy_from_slice(body.as_bytes())];
-        match self.ask(Ask::Append { name: mailbox(name), flags, date: None, body }).await {
+        match self.ask(Ask::Append { name: mailbox(name), flags, date: None, deposit: None, body }).await {
             Answer::Appended { uid, .. } => uid,
             other => panic!("{other:?}"),
         }

@@ -77,6 +77,7 @@ async fn what_cannot_be_is_refused_with_its_reason() {
         name: mailbox("nowhere"),
         flags: seen(),
         date: None,
+        deposit: None,
         body: vec![Bytes::from_static(b"x")],
     };
     let cases = [
@@ -99,7 +100,8 @@ async fn what_cannot_be_is_refused_with_its_reason() {
         (nowhere, Failure::NonExistent),
     ];
     for (ask, failure) in cases {
-        assert_eq!(client.failure(ask.clone()).await, failure, "{ask:?}");
+        let asked = format!("{ask:?}");
+        assert_eq!(client.failure(ask).await, failure, "{asked}");
     }
     client.done(delete("a")).await;
     assert_eq!(client.failure(delete("a")).await, Failure::HasChildren);

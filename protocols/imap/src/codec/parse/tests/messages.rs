@@ -174,6 +174,7 @@ fn appends() {
         flags: vec![],
         date: None,
         message: bytes.into(),
+        parts: None,
         utf8: false,
         binary: false,
     };

@@ -16,7 +16,7 @@ fn frame(bytes: &[u8]) -> Result<Frame, CommandError> {
             Framed::Continue(_) => {}
             Framed::Frame(frame) => return Ok(frame),
             Framed::Refused(error) | Framed::Fatal(error) => return Err(error),
-            Framed::Incomplete => panic!("incomplete: {}", bytes.escape_ascii()),
+            Framed::Incomplete | Framed::Part { .. } => panic!("incomplete: {}", bytes.escape_ascii()),
         }
     }
 }

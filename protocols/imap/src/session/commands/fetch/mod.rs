@@ -279,7 +279,9 @@ impl Fetching {
     /// Asks for the next bytes of the stream, no more than the budget.
     fn ask_stream(mut self: Box<Self>, core: &Core, uid: Uid, range: Range<u64>) -> Next {
         let Some(view) = &core.view else { return Next::Abort };
-        let end = range.end.min(range.start.saturating_add(self.plan.budget_bytes));
+        // At the same places whatever the part begins with, so that no piece of the store is read twice.
+        let budget = self.plan.budget_bytes;
+        let end = range.end.min((range.start / budget).saturating_add(1).saturating_mul(budget));
         if end < range.end {
             self.stream.push_front(Piece::Raw(uid, end..range.end));
         }

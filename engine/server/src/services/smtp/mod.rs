@@ -1,18 +1,18 @@
-//! Answers SMTP, submission and LMTP sessions: logins, senders, recipients, and messages.
+//! Answers SMTP, submission and LMTP sessions: logins, senders, recipients, and messages (`message`).
 
-use crate::engine::{Engine, now_ms};
+mod message;
+
+use crate::engine::Engine;
 use crate::login::Outcome as Login;
 use crate::replies;
 use bytes::Bytes;
-use estafette_delivery::compose::{self, Text, Trace};
-use estafette_delivery::{Acceptor, Incoming, Outcome, Problem};
+use estafette_delivery::{Acceptor, Problem};
 use estafette_mailbox::AccountRef;
 use estafette_reactor::{Peer, Protocol, Refusal, Service};
 use estafette_smtp::Reply;
-use estafette_smtp::server::{Answer, Ask, Delivery, Identity, Kind, ServerConfig, Session};
-use estafette_types::{AccountId, Envelope, Recipient, ReversePath};
+use estafette_smtp::server::{Answer, Ask, Identity, Kind, ServerConfig, Session};
+use estafette_types::{Envelope, Recipient, ReversePath};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The sessions of one listener.
 pub(crate) struct SmtpProtocol {
@@ -61,7 +61,7 @@ pub(crate) struct SmtpService {
 }
 
 impl Service<Session> for SmtpService {
-    const QUESTIONS: &'static [&'static str] = &["auth", "mail", "rcpt", "data", "deliver"];
+    const QUESTIONS: &'static [&'static str] = &["auth", "mail", "rcpt", "data", "part", "deliver"];
 
     fn question(ask: &Ask) -> usize {
         match ask {
@@ -69,7 +69,8 @@ impl Service<Session> for SmtpService {
             Ask::Mail { .. } => 1,
             Ask::Rcpt { .. } => 2,
             Ask::Data { .. } => 3,
-            Ask::Deliver(_) => 4,
+            Ask::Part(_) => 4,
+            Ask::Deliver(_) => 5,
         }
     }
 
@@ -84,6 +85,7 @@ impl Service<Session> for SmtpService {
             }
             Ask::Data { .. } if !self.engine.takes_mail() => Answer::Refused(replies::disk_full()),
             Ask::Data { .. } => Answer::Accepted,
+            Ask::Part(part) => self.part(*part).await,
             Ask::Deliver(delivery) => self.deliver(*delivery).await,
         }
     }
@@ -147,59 +149,4 @@ impl SmtpService {
             Err(error) => Answer::Refused(replies::of_problem(&Problem::Fault(Arc::new(error.into())))),
         }
     }
-
-    async fn deliver(&mut self, mut delivery: Delivery) -> Answer {
-        self.messages += 1;
-        // The second tells runs of the program apart.
-        let trace = format!("{:x}.{}.{}", now_ms() / 1000, self.peer.session, self.messages);
-        let began = Instant::now();
-        let lmtp = self.kind == Kind::Lmtp;
-        let submitter: Option<AccountId> = delivery.peer.identity.as_ref().map(|identity| identity.account);
-        let (from, size, recipients) =
-            (delivery.envelope.reverse_path.to_string(), delivery.size, delivery.envelope.recipients.len());
-        let body = match complete(&self.engine, &mut delivery, self.peer, &trace) {
-            Ok(body) => body,
-            Err(reply) => return Answer::Refused(reply),
-        };
-        let incoming = Incoming { envelope: delivery.envelope, body, submitter, strict_quota: lmtp };
-        let outcomes = self.acceptor.accept(incoming).await;
-        metrics::histogram!("estafette_accept_seconds", "listener" => self.name)
-            .record(began.elapsed().as_secs_f64());
-        metrics::counter!("estafette_accepted_bytes_total", "listener" => self.name).increment(size);
-        let failed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed(_))).count();
-        tracing::info!(message = trace, %from, size, recipients, failed, "message taken in");
-        let reply = |outcome: &Outcome| match outcome {
-            Outcome::Done => Reply::accepted(&trace),
-            Outcome::Failed(problem) => replies::of_problem(problem),
-        };
-        if lmtp {
-            return Answer::Delivered(outcomes.iter().map(reply).collect());
-        }
-        // One answer for all: a fault for one of them puts the whole off, so that the client tries again.
-        let worst = outcomes.iter().find(|outcome| matches!(outcome, Outcome::Failed(_)));
-        Answer::Delivered(vec![worst.map_or_else(|| Reply::accepted(&trace), reply)])
-    }
-}
-
-/// The message with the fields that are added on the way in; the same bytes for all recipients.
-fn complete(engine: &Engine, delivery: &mut Delivery, peer: Peer, id: &str) -> Result<Vec<Bytes>, Reply> {
-    let mut text = Text::split(std::mem::take(&mut delivery.body));
-    if text.hops() > engine.config.smtp.hops_max {
-        return Err(Reply::new(554, (5, 4, 6), "the message has come through too many servers: it loops"));
-    }
-    let time_ms = now_ms();
-    if delivery.peer.identity.is_some() {
-        text.complete_submission(time_ms, id, &engine.hostname);
-    }
-    let received = compose::received(&Trace {
-        hello: &delivery.peer.hello,
-        remote: peer.remote.ip().to_canonical(),
-        hostname: &engine.hostname,
-        protocol: delivery.protocol,
-        tls: delivery.peer.tls.as_ref(),
-        id,
-        envelope: &delivery.envelope,
-        time_ms,
-    });
-    Ok(text.under([compose::return_path(&delivery.envelope.reverse_path), received]))
 }

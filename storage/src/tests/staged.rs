@@ -1,0 +1,341 @@
+//! Bodies that are written while they come: taken whole or not at all, shared, and removed when nobody takes them.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::{commit, copy, mark, open, settings};
+use crate::stage::{UNDER_WAY, left_behind};
+use crate::{Batch, BodyHash, CHUNK_BYTES, Direction, Error, Family, NewBody, Read, Settings, Store};
+
+const LEN: usize = 3 * CHUNK_BYTES + 77;
+
+fn text(seed: u8) -> Bytes {
+    Bytes::from((0..251_u8).cycle().map(|byte| byte.wrapping_mul(seed)).take(LEN).collect::<Vec<_>>())
+}
+
+fn hash(seed: u8) -> BodyHash {
+    BodyHash::of(&[text(seed)])
+}
+
+fn staged(store: &Store, seed: u8, piece_len: usize) -> NewBody {
+    let mut staging = store.stage().unwrap();
+    text(seed).chunks(piece_len).for_each(|piece| staging.push(piece).unwrap());
+    staging.finish().unwrap()
+}
+
+fn bring(store: &Store, bodies: &[NewBody], holder: &[u8]) {
+    let mut batch = Batch::new();
+    for body in bodies {
+        batch.bring_body(body.clone());
+        batch.hold_body(body.hash(), holder);
+    }
+    commit(store, batch, Vec::new()).unwrap();
+}
+
+/// Ends a hold, which makes a body a candidate.
+fn release(store: &Store, hash: BodyHash, holder: &[u8]) {
+    let mut batch = Batch::new();
+    batch.release_body(hash, holder);
+    store.apply_batch(batch).unwrap();
+}
+
+/// Waits until what was let go before this is removed.
+fn settle(store: &Store) {
+    commit(store, Batch::new(), Vec::new()).unwrap();
+}
+
+fn chunks(store: &Store) -> usize {
+    store.scan(Family::Blob, Vec::new()..Vec::new(), Direction::Forward).unwrap().count()
+}
+
+fn own_rows(store: &Store, kind: u8) -> usize {
+    let database = store.database();
+    let rows = database.db().iterator_cf(database.own(), rocksdb::IteratorMode::Start);
+    rows.filter(|row| row.as_ref().unwrap().0[0] == kind).count()
+}
+
+/// Without a problem, but for bodies without a name.
+fn under_way(store: &Store) -> u64 {
+    let report = store.verify(Vec::new(), &mut |_| {}).unwrap();
+    assert_eq!(report.problems, []);
+    report.under_way
+}
+
+#[test]
+fn taken_and_read_in_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for (seed, piece_len) in [(1, 1000), (2, CHUNK_BYTES), (3, LEN), (4, CHUNK_BYTES + 1)] {
+        let body = staged(&store, seed, piece_len);
+        assert_eq!((body.hash(), body.len()), (hash(seed), LEN as u64));
+        assert!(body.bytes_held() == 0, "it lies in the store");
+        assert!(store.body(&hash(seed)).unwrap().is_none(), "nobody can find it yet");
+        bring(&store, &[body], b"log");
+        let text = text(seed);
+        for found in [store.body(&hash(seed)).unwrap().unwrap(), store.body_of(hash(seed), LEN as u64)] {
+            found.verify().unwrap();
+            for (from, to) in [(0, LEN), (CHUNK_BYTES - 1, CHUNK_BYTES + 1), (LEN - 1, LEN + 9), (LEN, LEN)] {
+                let got = found.read(from as u64..to as u64).unwrap().concat();
+                assert_eq!(got, text[from..to.min(LEN)], "{from}..{to}");
+            }
+        }
+    }
+    assert_eq!(under_way(&store), 0);
+    assert_eq!((own_rows(&store, UNDER_WAY), chunks(&store)), (0, 16));
+    release(&store, hash(1), b"log");
+    assert_eq!(store.collect(10).unwrap().bodies, 1);
+    assert_eq!(chunks(&store), 12);
+    assert_eq!(under_way(&store), 0);
+}
+
+#[test]
+fn a_short_one_is_not_staged_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut staging = store.stage().unwrap();
+    staging.push(b"Subject: x\r\n\r\n").unwrap();
+    assert_eq!((staging.len(), own_rows(&store, UNDER_WAY)), (14, 0));
+    let body = staging.finish().unwrap();
+    assert_eq!(body.bytes_held(), 14);
+    bring(&store, &[body.clone()], b"log");
+    assert_eq!(store.body(&body.hash()).unwrap().unwrap().len(), 14);
+    // Just one chunk: where it is has to be looked for.
+    let mut staging = store.stage().unwrap();
+    staging.push(&[7; CHUNK_BYTES]).unwrap();
+    let body = staging.finish().unwrap();
+    bring(&store, &[body.clone()], b"log");
+    store.body_of(body.hash(), CHUNK_BYTES as u64).verify().unwrap();
+}
+
+#[test]
+fn what_nobody_takes_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut aborted = store.stage().unwrap();
+    aborted.push(&text(1)).unwrap();
+    let refused = staged(&store, 2, LEN);
+    assert_eq!((under_way(&store), chunks(&store)), (2, 7));
+    drop(aborted);
+    settle(&store);
+    assert_eq!((under_way(&store), chunks(&store)), (1, 4));
+    drop(refused);
+    settle(&store);
+    assert_eq!((under_way(&store), chunks(&store)), (0, 0));
+}
+
+#[test]
+fn equal_bodies_are_shared_whichever_came_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let memory = |seed| NewBody::of(vec![text(seed)]);
+    // In one batch, in two, staged or not, first or last.
+    bring(&store, &[staged(&store, 1, 5000), staged(&store, 1, LEN), memory(1)], b"1");
+    bring(&store, &[staged(&store, 1, 9000), memory(1)], b"2");
+    bring(&store, &[memory(2)], b"3");
+    bring(&store, &[staged(&store, 2, LEN)], b"4");
+    settle(&store);
+    assert_eq!((chunks(&store), under_way(&store)), (8, 0));
+    for seed in [1, 2] {
+        store.body(&hash(seed)).unwrap().unwrap().verify().unwrap();
+    }
+}
+
+/// A message for two shards is named by two commits.
+#[test]
+fn several_commits_take_one_body_whatever_happens_between_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for equal_first in [false, true] {
+        let body = staged(&store, 1, LEN);
+        if equal_first {
+            bring(&store, &[NewBody::of(vec![text(1)])], b"0");
+            release(&store, body.hash(), b"0");
+        }
+        bring(&store, &[body.clone()], b"1");
+        release(&store, body.hash(), b"1");
+        assert_eq!(store.collect(10).unwrap().bodies, 0, "another commit may still name it");
+        bring(&store, &[body.clone()], b"2");
+        store.body(&body.hash()).unwrap().unwrap().verify().unwrap();
+        release(&store, body.hash(), b"2");
+        let hash = body.hash();
+        drop(body);
+        settle(&store);
+        store.collect(10).unwrap();
+        assert!(store.body(&hash).unwrap().is_none());
+        assert_eq!((chunks(&store), under_way(&store)), (0, 0));
+    }
+}
+
+/// The structure of a body comes and goes with it, and only with the first.
+#[test]
+fn the_row_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let row = |text: &'static [u8]| Bytes::from_static(text);
+    bring(&store, &[staged(&store, 1, LEN).with_structure(row(b"one"))], b"1");
+    bring(&store, &[staged(&store, 1, LEN).with_structure(row(b"two"))], b"1");
+    assert_eq!(store.read(Family::Structure, &hash(1).0).unwrap().unwrap(), b"one"[..]);
+    drop(staged(&store, 2, LEN).with_structure(row(b"three")));
+    settle(&store);
+    assert!(store.read(Family::Structure, &hash(2).0).unwrap().is_none());
+    release(&store, hash(1), b"1");
+    store.collect(10).unwrap();
+    assert!(store.read(Family::Structure, &hash(1).0).unwrap().is_none());
+}
+
+#[test]
+fn one_that_is_stored_is_only_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    bring(&store, &[staged(&store, 1, LEN)], b"1");
+    let stored = NewBody::stored(&store.body(&hash(1)).unwrap().unwrap());
+    bring(&store, &[stored.clone()], b"2");
+    assert_eq!((stored.bytes_held(), chunks(&store)), (0, 4));
+    for holder in [b"1", b"2"] {
+        release(&store, hash(1), holder);
+    }
+    assert_eq!(store.collect(10).unwrap().bodies, 1);
+    let mut batch = Batch::new();
+    batch.bring_body(stored);
+    assert!(matches!(commit(&store, batch, Vec::new()), Err(Error::Damaged { .. })));
+}
+
+/// A disk that fills up: the writer is told, and what it wrote goes.
+#[test]
+fn a_full_disk_is_told_and_the_room_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let mut staging = store.stage().unwrap();
+    staging.push(&text(1)).unwrap();
+    drop((staging, store));
+    store = Store::open(dir.path(), Settings { min_free_bytes: u64::MAX, ..settings() }).unwrap();
+    let mut staging = store.stage().unwrap();
+    assert!(matches!(staging.push(&text(1)), Err(Error::Full { .. })));
+    drop(staging);
+    settle(&store);
+    assert_eq!(chunks(&store), 0);
+}
+
+/// As the disk is after a crash: all that was written, or without the end of the log at any place.
+#[test]
+fn a_crash_while_staging_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path().join("store").as_path());
+    let mut batch = Batch::new();
+    let first = staged(&store, 1, LEN);
+    batch.hold_body(first.hash(), b"log");
+    batch.bring_body(first);
+    commit(&store, batch, vec![mark(1)]).unwrap();
+    let acknowledged = log_len(store.dir());
+    let mut aborted = store.stage().unwrap();
+    aborted.push(&text(2)).unwrap();
+    let _finished = staged(&store, 3, LEN);
+    let end = log_len(store.dir());
+    assert!(end > acknowledged + 6 * CHUNK_BYTES as u64);
+    let cuts = (0..=12).map(|step| acknowledged + (end - acknowledged) * step / 12);
+    for (number, len) in cuts.enumerate() {
+        let crashed = dir.path().join(number.to_string());
+        copy(store.dir(), &crashed);
+        std::fs::OpenOptions::new().write(true).open(log(&crashed)).unwrap().set_len(len).unwrap();
+        let store = open(&crashed);
+        settle(&store);
+        assert_eq!(left_behind(store.database()).unwrap(), []);
+        assert_eq!((chunks(&store), under_way(&store)), (4, 0), "cut at {len} of {end}");
+        store.body(&hash(1)).unwrap().unwrap().verify().unwrap();
+        assert!(store.body(&hash(3)).unwrap().is_none());
+    }
+}
+
+fn log(dir: &Path) -> std::path::PathBuf {
+    crate::wal::logs(&dir.join("db")).unwrap().pop().unwrap()
+}
+
+/// The log without the room that is allocated behind it.
+fn log_len(dir: &Path) -> u64 {
+    let bytes = std::fs::read(log(dir)).unwrap();
+    bytes.len() as u64 - bytes.iter().rev().take_while(|byte| **byte == 0).count() as u64
+}
+
+/// What a check finds wrong with staged bodies.
+#[test]
+fn the_check_knows_their_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let places = [[0x10; 32], [0x90; 32], [0xF0; 32]];
+    for (seed, place) in (1..).zip(places) {
+        let mut staging = store.stage_at(place);
+        staging.push(&text(seed)).unwrap();
+        bring(&store, &[staging.finish().unwrap()], b"log");
+    }
+    assert_eq!(under_way(&store), 0);
+    let database = store.database();
+    let chunk = |place: [u8; 32], number| crate::body::chunk_key(&crate::body::Place(place), number);
+    database.db().delete_cf(database.handle(Family::Blob), chunk(places[0], 2)).unwrap();
+    database.db().put_cf(database.handle(Family::Blob), chunk(places[1], 3), [0; 77]).unwrap();
+    database.db().put_cf(database.handle(Family::Blob), chunk([0x50; 32], 0), [0; 77]).unwrap();
+    // The name of the third is lost.
+    database.db().delete_cf(database.handle(Family::BlobRef), hash(3).0).unwrap();
+    let report = store.verify(Vec::new(), &mut |_| {}).unwrap();
+    let mut found: Vec<String> = report.problems.iter().map(|problem| format!("{problem:?}")).collect();
+    found.sort();
+    assert_eq!(found.len(), 5, "{found:#?}");
+    assert!(found[0].contains("Damaged") && found[1].contains("Damaged"));
+    assert!(found[0].contains(&hash(1).to_string()) || found[1].contains(&hash(1).to_string()));
+    assert!(found[2].contains("Missing") && found[2].contains(&hash(3).to_string()));
+    assert!(found[3].starts_with("StrayChunk { key: [240") && found[4].starts_with("StrayChunk { key: [80"));
+}
+
+/// Many at the same time, while others commit; some are given up.
+#[test]
+fn many_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    std::thread::scope(|scope| {
+        for seed in 1..=8 {
+            let store = &store;
+            scope.spawn(move || {
+                for round in 0..4_u8 {
+                    let body = staged(store, seed, 40_000);
+                    if round % 2 == 0 {
+                        bring(store, &[body], &[seed, round]);
+                    }
+                }
+            });
+        }
+    });
+    settle(&store);
+    assert_eq!((chunks(&store), under_way(&store)), (32, 0));
+}
+
+/// RocksDB gives the room of what was removed back, though nothing else is written.
+#[test]
+fn a_large_one_that_is_given_up_gives_its_room_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let used = || {
+        let files = std::fs::read_dir(dir.path().join("db")).unwrap();
+        let blobs = files
+            .map(|file| file.unwrap())
+            .filter(|file| file.path().extension().is_some_and(|e| e == "blob"));
+        blobs.map(|file| file.metadata().unwrap().len()).sum::<u64>()
+    };
+    let kept = staged(&store, 1, LEN);
+    bring(&store, &[kept], b"log");
+    let mut staging = store.stage().unwrap();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut noise = blake3::Hasher::new().finalize_xof();
+    for _ in 0..600 {
+        noise.fill(&mut chunk);
+        staging.push(&chunk).unwrap();
+    }
+    store.flush().unwrap();
+    assert!(used() > 500 * CHUNK_BYTES as u64, "{} bytes", used());
+    drop(staging);
+    settle(&store);
+    // Until the store is closed at the latest.
+    drop(store);
+    assert!(used() < 100 * CHUNK_BYTES as u64, "{} bytes are still used", used());
+    let store = open(dir.path());
+    store.body(&hash(1)).unwrap().unwrap().verify().unwrap();
+}
