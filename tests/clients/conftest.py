@@ -12,6 +12,8 @@ import time
 import pytest
 
 PROGRAM = os.environ.get("ESTAFETTE_PROGRAM", "estafette")
+# How the server moves bytes: every test holds for each way.
+IO = os.environ.get("ESTAFETTE_TEST_IO", "auto")
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
 
@@ -42,7 +44,8 @@ class Server:
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
                 self.wrapper + [PROGRAM, "serve", "--data", str(self.data), "--config", str(self.config_file), "--demo",
-                                "--demo-accounts", str(self.accounts_wanted), "--ready-file", str(self.ready_file)],
+                                "--demo-accounts", str(self.accounts_wanted), "--ready-file", str(self.ready_file),
+                                "--io", IO],
                 stdout=log, stderr=log, env=os.environ | self.environment)
         end = time.monotonic() + START_SECONDS_MAX
         while not self.ready_file.exists():

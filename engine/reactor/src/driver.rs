@@ -98,26 +98,27 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    /// From the first byte to the last.
+    /// From the first byte to the last. All but the wait is in boxes: an idle session
+    /// holds no room for it.
     pub(crate) async fn run(&mut self, implicit_tls: bool) -> Result<(), Error> {
         if implicit_tls {
-            self.handshake().await?;
+            Box::pin(self.handshake()).await?;
         }
         let now = self.now();
         self.machine.opened(now, &mut self.actions);
         let mut told = false;
         loop {
-            self.settle().await?;
+            Box::pin(self.settle()).await?;
             if self.closing {
                 self.flush().await?;
-                return self.finish(!told && !self.peer_ended).await;
+                return Box::pin(self.finish(!told && !self.peer_ended)).await;
             }
             match self.wait(told).await? {
                 Event::Read(0) => {
                     self.peer_ended = true;
                     let now = self.now();
                     self.machine.closed(now, &mut self.actions);
-                    self.settle().await?;
+                    Box::pin(self.settle()).await?;
                     self.closing = true;
                 }
                 Event::Read(count) => {
@@ -199,7 +200,7 @@ impl<P: Protocol> Driver<P> {
                     Action::StartTls => {
                         self.flush().await?;
                         self.input.clear();
-                        self.handshake().await?;
+                        Box::pin(self.handshake()).await?;
                     }
                     Action::Close => {
                         self.closing = true;

@@ -151,7 +151,7 @@ async fn connection<P: Protocol>(
 ) {
     let name = serving.protocol.name();
     if serving.proxy_from.contain(remote.ip()) {
-        let header = within(serving.limits.handshake_timeout, read_header(&mut socket)).await;
+        let header = Box::pin(within(serving.limits.handshake_timeout, read_header(&mut socket))).await;
         match header.unwrap_or(Err(Error::TooSlow("the PROXY header"))) {
             Ok(Some(Addresses { source, destination })) => (remote, local) = (source, destination),
             Ok(None) => {}
@@ -167,7 +167,7 @@ async fn connection<P: Protocol>(
             serving.meters.refused(why);
             if !serving.implicit_tls {
                 let mut say = VecDeque::from([serving.protocol.refusal(why)]);
-                let _ = within(REFUSAL_LONGEST, socket.send(&mut say)).await;
+                let _ = Box::pin(within(REFUSAL_LONGEST, socket.send(&mut say))).await;
             }
             return;
         }
