@@ -51,7 +51,7 @@ const PROCESSORS_EACH: usize = 4;
 const SHARDS_MAX: u32 = 4;
 
 /// This node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct NodeConfig {
     /// The name by which it greets clients; empty for the host's own name.
@@ -62,18 +62,14 @@ pub(crate) struct NodeConfig {
     pub(crate) threads: usize,
 }
 
-impl Default for NodeConfig {
-    fn default() -> Self {
-        NodeConfig { hostname: String::new(), shards: 0, threads: 0 }
-    }
-}
-
 impl NodeConfig {
     /// How many shards are made: as set, or few. More of them share the work of more processors, but what
     /// comes at the same time is then joined into more and smaller log entries.
     pub(crate) fn shards(&self) -> u32 {
         match self.shards {
-            0 => u32::try_from(self.threads().div_ceil(PROCESSORS_EACH)).unwrap_or(SHARDS_MAX).min(SHARDS_MAX),
+            0 => {
+                u32::try_from(self.threads().div_ceil(PROCESSORS_EACH)).unwrap_or(SHARDS_MAX).min(SHARDS_MAX)
+            }
             count => count,
         }
     }
