@@ -52,7 +52,7 @@ const PROCESSORS_EACH: usize = 4;
 const SHARDS_MAX: u32 = 4;
 
 /// This node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct NodeConfig {
     /// The name by which it greets clients; empty for the host's own name.
@@ -86,12 +86,6 @@ impl IoConfig {
             IoConfig::Uring => Wanted::Only(Io::Uring),
             IoConfig::Epoll => Wanted::Only(Io::Epoll),
         }
-    }
-}
-
-impl Default for NodeConfig {
-    fn default() -> Self {
-        NodeConfig { hostname: String::new(), shards: 0, threads: 0, io: IoConfig::Auto }
     }
 }
 
