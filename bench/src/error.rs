@@ -47,6 +47,9 @@ pub(crate) enum BenchError {
         /// By this name.
         name: String,
     },
+    /// A server kept something of sessions that had ended.
+    #[error("not given back: {0}")]
+    Leak(String),
     /// A result could not be written.
     #[error("{0}")]
     Json(#[from] serde_json::Error),

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod compare;
+mod crowd;
 mod disk;
 mod error;
 mod load;
@@ -43,6 +44,8 @@ enum What {
     Idle(load::Idle),
     /// Measures commands on one mailbox as it grows to a million messages.
     Curve(load::Curve),
+    /// Ends sessions in every state and in every way, and finds what the server forgets to let go.
+    Soak(crowd::Soak),
     /// Runs the same loads against Estafette, Dovecot, and Postfix with Dovecot, in turns.
     Compare(compare::Compare),
     /// Counts the instructions that the codecs take, by callgrind.
@@ -61,6 +64,7 @@ async fn main() -> std::process::ExitCode {
         What::Connect(load) => load.run().await.and_then(|result| print(&result)),
         What::Idle(load) => load.run().await.and_then(|result| print(&result)),
         What::Curve(load) => load.run().await.and_then(|result| print(&result)),
+        What::Soak(soak) => soak.run().await,
         What::Compare(compare) => compare.run().await,
         What::Micro(micro) => micro.run(),
     };

@@ -100,7 +100,9 @@ impl NodeConfig {
     /// comes at the same time is then joined into more and smaller log entries.
     pub(crate) fn shards(&self) -> u32 {
         match self.shards {
-            0 => u32::try_from(self.threads().div_ceil(PROCESSORS_EACH)).unwrap_or(SHARDS_MAX).min(SHARDS_MAX),
+            0 => {
+                u32::try_from(self.threads().div_ceil(PROCESSORS_EACH)).unwrap_or(SHARDS_MAX).min(SHARDS_MAX)
+            }
             count => count,
         }
     }
