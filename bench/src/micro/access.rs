@@ -82,7 +82,7 @@ fn write_flags() -> Turn {
         for number in 1..=LISTED {
             let mut writer = encoder.fetch(number);
             writer.uid(uid(number + 1000));
-            writer.flags(black_box(&flags), false);
+            writer.flags(black_box(&flags).iter().map(Flag::as_str), false);
             writer.finish();
         }
         black_box(encoder.into_pieces());
@@ -95,12 +95,10 @@ fn write_envelopes() -> Turn {
         let mut encoder = Encoder::new(Dialect::Ascii);
         for number in 1..=LISTED {
             let mut writer = encoder.fetch(number);
-            writer.flags(&[Flag::Seen], false);
+            writer.flags([Flag::Seen.as_str()], false);
             writer.internal_date(DateTime::utc(1_795_000_000));
             writer.size(black_box(4096));
-            if let Some(envelope) = black_box(&structure).envelope() {
-                writer.envelope(envelope);
-            }
+            writer.envelope(black_box(&structure));
             writer.finish();
         }
         black_box(encoder.into_pieces());
