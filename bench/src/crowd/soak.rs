@@ -18,7 +18,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -102,6 +102,30 @@ struct Shared {
     pause_ms: usize,
 }
 
+impl Shared {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a session went: the state that it was ended in, `None` if it went to its end, or what came between.
+type Ended = Result<Option<&'static str>, (&'static str, Heard)>;
+
+impl Tally {
+    /// A session; `None` if it hung.
+    fn add(&mut self, service: &str, ended: Option<Ended>) {
+        self.sessions += 1;
+        match ended {
+            Some(Ok(Some(state))) => *self.ended_in.entry(state).or_default() += 1,
+            Some(Ok(None)) => self.whole += 1,
+            Some(Err((state, Heard::Refusal(said) | Heard::End(said)))) => {
+                *self.refusals.entry(format!("{service}, {state}: {said}")).or_default() += 1;
+            }
+            None => self.hung += 1,
+        }
+    }
+}
+
 impl Soak {
     /// Runs it; whether nothing leaked.
     pub(crate) async fn run(self) -> Result<(), BenchError> {
@@ -127,7 +151,7 @@ impl Soak {
         memory = Memory::new(seconds);
         self.clients(&shared, &node, seconds * (1.0 - WARM_UP), &mut memory).await?;
         let (after, rested) = rest(&node, &before).await?;
-        let tally = std::mem::take(&mut *shared.tally.lock().unwrap_or_else(PoisonError::into_inner));
+        let tally = std::mem::take(&mut *shared.tally());
         let memory = memory.trend();
         let mut leaks = leaks(&before, &after);
         leaks.extend(memory.leak());
@@ -162,7 +186,7 @@ impl Soak {
                 Ok(Some(ended)) => ended?,
                 Err(_) => {
                     let counts = Counts::of(node).await?;
-                    let sessions = shared.tally.lock().unwrap_or_else(PoisonError::into_inner).sessions;
+                    let sessions = shared.tally().sessions;
                     memory.add(counts.pss_kib, sessions);
                     let line = serde_json::to_string(&counts)?;
                     writeln!(std::io::stderr(), "{sessions} sessions: {line}")?;
@@ -206,21 +230,7 @@ async fn client(shared: Arc<Shared>, number: usize, seed: u64, end: Instant) {
         let Some((_, address)) = shared.services.iter().find(|(name, _)| *name == service) else { return };
         let session = session(&shared, *address, number, script, &mut dice);
         let ended = tokio::time::timeout(SESSION_MAX, session).await;
-        let mut tally = shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.sessions += 1;
-        match ended {
-            Ok(Ok(Some(state))) => *tally.ended_in.entry(state).or_default() += 1,
-            Ok(Ok(None)) => tally.whole += 1,
-            Ok(Err((state, heard))) => {
-                let said = match heard {
-                    Heard::Refusal(text) => text,
-                    Heard::End(text) => text,
-                };
-                *tally.refusals.entry(format!("{service}, {state}: {said}")).or_default() += 1;
-            }
-            Err(_) => tally.hung += 1,
-        }
-        drop(tally);
+        shared.tally().add(service, ended.ok());
         wait(&mut dice, shared.pause_ms).await;
     }
 }
@@ -247,7 +257,7 @@ async fn session(
     number: usize,
     script: Script,
     dice: &mut Dice,
-) -> Result<Option<&'static str>, (&'static str, Heard)> {
+) -> Ended {
     let cut = if dice.below(4) == 0 { script.len() } else { dice.below(script.len() + 1) };
     let told = |state| move |error: std::io::Error| (state, Heard::from(error));
     let mut wire = Wire::open(address, number).await.map_err(told("connect"))?;
