@@ -91,7 +91,7 @@ struct Tally {
     /// What the server said in place of what was awaited.
     refusals: BTreeMap<String, u64>,
     /// Sessions in which the server did not say what it owed.
-    hung: u64,
+    hung: BTreeMap<String, u64>,
 }
 
 struct Shared {
@@ -108,20 +108,22 @@ impl Shared {
     }
 }
 
-/// How a session went: the state that it was ended in, `None` if it went to its end, or what came between.
-type Ended = Result<Option<&'static str>, (&'static str, Heard)>;
+/// How a session went: to its end, or to a step at which it was ended, or what came between.
+type Ended = Result<bool, Heard>;
 
 impl Tally {
-    /// A session; `None` if it hung.
-    fn add(&mut self, service: &str, ended: Option<Ended>) {
+    /// A session, and the state that it was in at last; `None` if it hung.
+    fn add(&mut self, service: &str, state: &'static str, ended: Option<Ended>) {
         self.sessions += 1;
         match ended {
-            Some(Ok(Some(state))) => *self.ended_in.entry(state).or_default() += 1,
-            Some(Ok(None)) => self.whole += 1,
-            Some(Err((state, Heard::Refusal(said) | Heard::End(said)))) => {
+            Some(Ok(true)) => self.whole += 1,
+            Some(Ok(false)) => *self.ended_in.entry(state).or_default() += 1,
+            Some(Err(Heard::Refusal(said) | Heard::End(said))) => {
                 *self.refusals.entry(format!("{service}, {state}: {said}")).or_default() += 1;
             }
-            None => self.hung += 1,
+            Some(Err(Heard::Silence)) | None => {
+                *self.hung.entry(format!("{service}, {state}")).or_default() += 1;
+            }
         }
     }
 }
@@ -155,8 +157,8 @@ impl Soak {
         let memory = memory.trend();
         let mut leaks = leaks(&before, &after);
         leaks.extend(memory.leak());
-        if tally.hung > 0 {
-            leaks.push(format!("{} sessions hung", tally.hung));
+        if !tally.hung.is_empty() {
+            leaks.push(format!("sessions hung: {:?}", tally.hung));
         }
         let io = self.node.io.clone();
         let failed = !leaks.is_empty();
@@ -228,9 +230,10 @@ async fn client(shared: Arc<Shared>, number: usize, seed: u64, end: Instant) {
     while Instant::now() < end {
         let (service, script) = choose(&shared, &mut dice, &mut messages);
         let Some((_, address)) = shared.services.iter().find(|(name, _)| *name == service) else { return };
-        let session = session(&shared, *address, number, script, &mut dice);
+        let mut state = "connect";
+        let session = session(&shared, *address, number, script, &mut dice, &mut state);
         let ended = tokio::time::timeout(SESSION_MAX, session).await;
-        shared.tally().add(service, ended.ok());
+        shared.tally().add(service, state, ended.ok());
         wait(&mut dice, shared.pause_ms).await;
     }
 }
@@ -250,37 +253,38 @@ fn choose(shared: &Shared, dice: &mut Dice, messages: &mut Messages) -> (&'stati
     }
 }
 
-/// One session, up to a step by chance; the state that it was ended in, `None` if it went to its end.
+/// One session, up to a step by chance; keeps the state that it is in.
 async fn session(
     shared: &Shared,
     address: SocketAddr,
     number: usize,
     script: Script,
     dice: &mut Dice,
+    in_state: &mut &'static str,
 ) -> Ended {
     let cut = if dice.below(4) == 0 { script.len() } else { dice.below(script.len() + 1) };
-    let told = |state| move |error: std::io::Error| (state, Heard::from(error));
-    let mut wire = Wire::open(address, number).await.map_err(told("connect"))?;
-    let mut ended_in = None;
+    let mut wire = Wire::open(address, number).await?;
+    let mut whole = true;
     for (at, (state, step)) in script.into_iter().enumerate() {
+        *in_state = state;
         if at == cut {
-            ended_in = Some(state);
+            whole = false;
             // The server may have ended it first.
             let _ = part(shared, &mut wire, &step, dice).await;
             break;
         }
         match step {
-            Step::Await(line) => wire.line(line).await.map_err(|heard| (state, heard))?,
-            Step::Send(bytes) => wire.send(&bytes).await.map_err(told(state))?,
-            Step::Tls => wire = wire.handshake(&shared.tls).await.map_err(told(state))?,
+            Step::Await(line) => wire.line(line).await?,
+            Step::Send(bytes) => wire.send(&bytes).await?,
+            Step::Tls => wire = wire.handshake(&shared.tls).await?,
             Step::Deaf => wait(dice, DEAF_MS).await,
             Step::Flood(command) => {
-                ended_in = Some(state);
+                whole = false;
                 flood(&mut wire, command).await;
             }
         }
     }
-    if ended_in.is_some() {
+    if !whole {
         wait(dice, PAUSE_MS).await;
     }
     let ending = match dice.below(3) {
@@ -289,8 +293,9 @@ async fn session(
         _ => Ending::HalfClose,
     };
     match wire.end(ending).await {
-        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(("half-close", error.into())),
-        _ => Ok(ended_in),
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(Heard::Silence),
+        // The other side may have ended it first.
+        _ => Ok(whole),
     }
 }
 

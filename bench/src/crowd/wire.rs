@@ -4,8 +4,8 @@ use super::source;
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -40,6 +40,8 @@ pub(super) enum Heard {
     Refusal(String),
     /// The connection ended.
     End(String),
+    /// Nothing came, neither answers nor an end.
+    Silence,
 }
 
 impl From<io::Error> for Heard {
@@ -59,8 +61,10 @@ pub(super) enum Ending {
     HalfClose,
 }
 
-/// The longest that the end of what comes is waited for after a half-close.
-const END_WAIT: Duration = Duration::from_secs(10);
+/// How long what comes after a half-close is read. Much may have been asked for before.
+const END_READ: Duration = Duration::from_secs(3);
+/// The longest that nothing comes after a half-close, neither answers nor the end.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// A connection.
 pub(super) struct Wire {
@@ -141,7 +145,7 @@ impl Wire {
     }
 
     /// Ends it.
-    pub(super) async fn end(mut self, ending: Ending) -> io::Result<()> {
+    pub(super) async fn end(self, ending: Ending) -> io::Result<()> {
         let tcp = match &self.stream {
             Stream::Plain(stream) => stream,
             Stream::Tls(stream) => stream.get_ref().0,
@@ -149,23 +153,34 @@ impl Wire {
         match ending {
             Ending::Close => {}
             Ending::Reset => tcp.set_zero_linger()?,
-            Ending::HalfClose => {
-                match &mut self.stream {
-                    Stream::Plain(stream) => stream.shutdown().await?,
-                    Stream::Tls(stream) => stream.shutdown().await?,
-                }
-                let mut room = vec![0; 64 * 1024];
-                let end = async {
-                    while self.read(&mut room).await? > 0 {}
-                    io::Result::Ok(())
-                };
-                if tokio::time::timeout(END_WAIT, end).await.is_err() {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-            }
+            Ending::HalfClose => match self.stream {
+                Stream::Plain(stream) => half_close(stream).await?,
+                Stream::Tls(stream) => half_close(stream).await?,
+            },
         }
         Ok(())
     }
+}
+
+/// Closes our direction and reads what comes, both at once: a server that waits for us to read takes nothing.
+async fn half_close(stream: impl AsyncRead + AsyncWrite) -> io::Result<()> {
+    let (mut from, mut to) = tokio::io::split(stream);
+    let close = async {
+        // One that has ended on the other side already cannot be closed.
+        let _ = to.shutdown().await;
+        std::future::pending().await
+    };
+    let read = async {
+        let (began, mut room) = (Instant::now(), vec![0; 64 * 1024]);
+        while began.elapsed() < END_READ {
+            let read = tokio::time::timeout(SILENCE_MAX, from.read(&mut room));
+            if read.await.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    };
+    tokio::select! { read = read => read, () = close => Ok(()) }
 }
 
 /// This line refuses, in any of the protocols. The messages of a soak have no line that looks so.
