@@ -3,6 +3,7 @@
 use crate::error::BenchError;
 use crate::servers::{Estafette, Server};
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -21,7 +22,7 @@ pub(crate) struct NodeOptions {
 }
 
 /// An account as clients know it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Account {
     pub(super) address: String,
     pub(super) user: String,

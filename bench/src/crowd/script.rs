@@ -28,6 +28,9 @@ const SIZE_ODDS: [usize; 20] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 
 /// The sizes of what a mailbox is filled with: more than buffers on the way to a client hold.
 const FILL: [usize; 4] = [2_048, 30_000, 300_000, 3_000_000];
 
+/// A message of honest work.
+const GOOD_BYTES: usize = 4_096;
+
 /// Makes scripts.
 pub(super) struct Author<'a> {
     pub(super) dice: &'a mut Dice,
@@ -70,6 +73,62 @@ impl Author<'_> {
             self.data(&mut script, size);
         }
         say(&mut script, "QUIT", "QUIT\r\n", "221");
+        script
+    }
+
+    /// The beginning of a session in plain, up to the end of this state.
+    pub(super) fn up_to(&mut self, service: &str, last: &str) -> Script {
+        let mut script = Script::new();
+        match service {
+            "imap" => self.imap_start(&mut script, true),
+            "pop3" => self.pop3_start(&mut script, true),
+            _ => {
+                self.mail_start(&mut script, service, last == "STARTTLS");
+                self.envelope(&mut script);
+                say(&mut script, "DATA", "DATA\r\n", "354");
+            }
+        }
+        // Where TLS is offered by another name, its state has that name.
+        let last = if service == "pop3" && last == "STARTTLS" { "STLS" } else { last };
+        let end = script.iter().rposition(|(state, _)| *state == last).map_or(0, |at| at + 1);
+        script.truncate(end);
+        script
+    }
+
+    /// A session that asks for much.
+    pub(super) fn deaf(&mut self, service: &str) -> Script {
+        let mut script = Script::new();
+        let command = if service == "imap" {
+            self.imap_start(&mut script, false);
+            "a FETCH 1:* BODY.PEEK[]\r\n".repeat(4)
+        } else {
+            self.pop3_start(&mut script, false);
+            "RETR 1\r\nRETR 2\r\nRETR 3\r\nRETR 4\r\n".repeat(4)
+        };
+        script.push(("deaf", Step::Send(command.into_bytes())));
+        script
+    }
+
+    /// A whole session that does honest work.
+    pub(super) fn good(&mut self, service: &str) -> Script {
+        let mut script = Script::new();
+        match service {
+            "imap" => {
+                self.imap_start(&mut script, false);
+                say(&mut script, "FETCH", "a FETCH 1 (FLAGS ENVELOPE BODY.PEEK[])\r\n", "a OK");
+                say(&mut script, "LOGOUT", "a LOGOUT\r\n", "* BYE");
+            }
+            "pop3" => {
+                self.pop3_start(&mut script, false);
+                say(&mut script, "RETR", "RETR 1\r\n", ".");
+                say(&mut script, "QUIT", "QUIT\r\n", "+OK");
+            }
+            _ => {
+                self.mail_start(&mut script, service, false);
+                self.data(&mut script, GOOD_BYTES);
+                say(&mut script, "QUIT", "QUIT\r\n", "221");
+            }
+        }
         script
     }
 
@@ -122,7 +181,7 @@ impl Author<'_> {
         say(script, "LOGOUT", "a LOGOUT\r\n", "* BYE");
     }
 
-    fn pop3(&mut self, script: &mut Script, starttls: bool) {
+    fn pop3_start(&self, script: &mut Script, starttls: bool) {
         script.push(("greeting", Step::Await("+OK")));
         if starttls {
             say(script, "STLS", "STLS\r\n", "+OK");
@@ -130,6 +189,10 @@ impl Author<'_> {
         }
         say(script, "USER", &format!("USER {}\r\n", self.account.user), "+OK");
         say(script, "PASS", &format!("PASS {}\r\n", self.account.password), "+OK");
+    }
+
+    fn pop3(&mut self, script: &mut Script, starttls: bool) {
+        self.pop3_start(script, starttls);
         match self.dice.below(3) {
             0 => say(script, "UIDL", "UIDL\r\n", "."),
             1 => {

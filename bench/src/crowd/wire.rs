@@ -137,6 +137,19 @@ impl Wire {
         Ok(())
     }
 
+    /// What comes next, little of it; nothing is held while it is waited for.
+    pub(super) async fn chunk(&mut self) -> Result<Vec<u8>, Heard> {
+        if let Stream::Plain(stream) = &self.stream {
+            stream.readable().await?;
+        }
+        let mut room = [0; 256];
+        let count = self.read(&mut room).await?;
+        if count == 0 {
+            return Err(Heard::End("closed by the server".to_owned()));
+        }
+        Ok(room.get(..count).unwrap_or_default().to_vec())
+    }
+
     async fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         match &mut self.stream {
             Stream::Plain(stream) => stream.read(room).await,
