@@ -129,7 +129,7 @@ impl Held {
                 match step {
                     Step::Await(line) => wire.line(line).await?,
                     Step::Send(bytes) => wire.send(&bytes).await?,
-                    Step::Tls => wire = Box::new(wire.handshake(tls).await?),
+                    Step::Tls => *wire = wire.handshake(tls).await?,
                     Step::Deaf | Step::Flood(_) => {}
                 }
             }

@@ -113,7 +113,7 @@ impl Wire {
                 }
             }
             // Lines that are not awaited are many in large answers: only what may be one is kept.
-            let mut room = [0; 16 * 1024];
+            let mut room = vec![0; 16 * 1024];
             let count = self.read(&mut room).await?;
             if count == 0 {
                 return Err(Heard::End("closed by the server".to_owned()));
