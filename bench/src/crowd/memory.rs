@@ -1,4 +1,5 @@
-//! Whether memory grows for good: a line is laid through what was read in the second half of a run.
+//! Whether memory grows for good, that of the store apart: a line is laid through what was read in the second
+//! half of a run.
 
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ const READINGS: f64 = 240.0;
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Runs that are shorter tell nothing: the store's own buffers have not been filled once.
 const JUDGED_FROM: Duration = Duration::from_secs(20 * 60);
-/// Growth by which a run fails. Write buffers of the store come and go in steps as large.
+/// Growth by which a run fails. Arenas of the allocator come and go in steps as large.
 const GROWTH_KIB_MAX: f64 = 32.0 * 1024.0;
 
 /// Readings.

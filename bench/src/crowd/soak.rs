@@ -189,7 +189,7 @@ impl Soak {
                 Err(_) => {
                     let counts = Counts::of(node).await?;
                     let sessions = shared.tally().sessions;
-                    memory.add(counts.pss_kib, sessions);
+                    memory.add(counts.pss_kib.saturating_sub(counts.store_kib), sessions);
                     let line = serde_json::to_string(&counts)?;
                     writeln!(std::io::stderr(), "{sessions} sessions: {line}")?;
                 }
