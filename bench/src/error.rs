@@ -47,6 +47,12 @@ pub(crate) enum BenchError {
         /// By this name.
         name: String,
     },
+    /// A server kept something of sessions that had ended.
+    #[error("not given back: {0}")]
+    Leak(String),
+    /// Clients that did honest work were turned away.
+    #[error("{0} sessions of clients that worked failed")]
+    Unserved(usize),
     /// A result could not be written.
     #[error("{0}")]
     Json(#[from] serde_json::Error),

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod compare;
+mod crowd;
 mod disk;
 mod error;
 mod load;
@@ -43,6 +44,15 @@ enum What {
     Idle(load::Idle),
     /// Measures commands on one mailbox as it grows to a million messages.
     Curve(load::Curve),
+    /// Holds very many sessions in IDLE, and tells how soon they hear of new mail.
+    Watch(crowd::Watch),
+    /// Holds crowds of half-open and dribbling sessions, and tells how others are served meanwhile.
+    Crowd(crowd::Crowd),
+    /// Holds connections for another process of this program.
+    #[command(hide = true)]
+    Worker(crowd::Work),
+    /// Ends sessions in every state and in every way, and finds what the server forgets to let go.
+    Soak(crowd::Soak),
     /// Runs the same loads against Estafette, Dovecot, and Postfix with Dovecot, in turns.
     Compare(compare::Compare),
     /// Counts the instructions that the codecs take, by callgrind.
@@ -61,6 +71,10 @@ async fn main() -> std::process::ExitCode {
         What::Connect(load) => load.run().await.and_then(|result| print(&result)),
         What::Idle(load) => load.run().await.and_then(|result| print(&result)),
         What::Curve(load) => load.run().await.and_then(|result| print(&result)),
+        What::Watch(watch) => watch.run().await,
+        What::Crowd(crowd) => crowd.run().await,
+        What::Worker(worker) => worker.run().await,
+        What::Soak(soak) => soak.run().await,
         What::Compare(compare) => compare.run().await,
         What::Micro(micro) => micro.run(),
     };

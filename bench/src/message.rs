@@ -39,10 +39,17 @@ fn text() -> &'static [u8] {
 }
 
 /// Numbers by chance, the same in every run.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
+    /// The numbers of this seed.
+    pub(crate) fn new(seed: u64) -> Dice {
+        // Neighbouring seeds must not give like numbers, and 0 gives none at all.
+        Dice((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// One of `0..limit`.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

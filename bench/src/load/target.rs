@@ -51,7 +51,8 @@ impl Target {
         Ok(Dialer { address: self.address.clone(), implicit: self.tls, tls })
     }
 
-    fn connector(&self, resume: bool) -> Result<(TlsConnector, ServerName<'static>), BenchError> {
+    /// What makes a connection one of TLS, and the name that the server is called by.
+    pub(crate) fn connector(&self, resume: bool) -> Result<(TlsConnector, ServerName<'static>), BenchError> {
         let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(BenchError::tls)?;

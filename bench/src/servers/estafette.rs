@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// A private node.
-pub(super) struct Estafette {
+pub(crate) struct Estafette {
     child: Child,
     ready: Value,
     services: Services,
@@ -18,12 +18,14 @@ const LISTENERS: [&str; 9] =
     ["smtp", "submission", "submissions", "lmtp", "imap", "imaps", "pop3", "pop3s", "http"];
 
 impl Estafette {
-    /// Starts it in a folder that is empty, with this way of moving bytes.
-    pub(super) fn start(
+    /// Starts it in a folder that is empty, with this way of moving bytes, and with settings in sections of
+    /// their own (but `login`, `log`, `listen`).
+    pub(crate) fn start(
         program: &Path,
         folder: &Path,
         accounts: usize,
         io: &str,
+        settings: &str,
     ) -> Result<Estafette, BenchError> {
         let certificate = Certificate::make(folder)?;
         let listen: String = LISTENERS.iter().map(|name| format!("{name} = [\"127.0.0.1:0\"]\n")).collect();
@@ -31,7 +33,7 @@ impl Estafette {
         std::fs::write(
             &config,
             format!(
-                "[login]\nallow_plaintext = true\n[log]\nfilter = \"warn\"\n\
+                "{settings}\n[login]\nallow_plaintext = true\n[log]\nfilter = \"warn\"\n\
                  [[tls.certificates]]\nchain = {:?}\nkey = {:?}\nnames = [\"load.test\"]\n[listen]\n{listen}",
                 certificate.chain, certificate.key
             ),
@@ -73,7 +75,8 @@ impl Estafette {
         Ok(server)
     }
 
-    fn listener(&self, name: &str) -> Option<String> {
+    /// Where this service listens.
+    pub(crate) fn listener(&self, name: &str) -> Option<String> {
         self.ready.get("listeners")?.get(name)?.as_str().map(str::to_owned)
     }
 

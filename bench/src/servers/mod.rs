@@ -6,12 +6,12 @@ mod estafette;
 mod inotify;
 mod postfix;
 
+pub(crate) use estafette::Estafette;
 pub(crate) use inotify::InotifyLimit;
 
 use crate::error::BenchError;
 use clap::ValueEnum;
 use dovecot::{Dovecot, Flavour};
-use estafette::Estafette;
 use postfix::Postfix;
 use std::net::TcpListener;
 use std::path::Path;
@@ -68,8 +68,8 @@ impl Kind {
         accounts: usize,
     ) -> Result<Box<dyn Server>, BenchError> {
         Ok(match self {
-            Kind::Estafette => Box::new(Estafette::start(program, folder, accounts, "auto")?),
-            Kind::EstafetteEpoll => Box::new(Estafette::start(program, folder, accounts, "epoll")?),
+            Kind::Estafette => Box::new(Estafette::start(program, folder, accounts, "auto", "")?),
+            Kind::EstafetteEpoll => Box::new(Estafette::start(program, folder, accounts, "epoll", "")?),
             Kind::Dovecot => Box::new(Dovecot::start(folder, accounts, Flavour::AsShipped)?),
             Kind::DovecotSynced => Box::new(Dovecot::start(folder, accounts, Flavour::Synced)?),
             Kind::DovecotHibernate => Box::new(Dovecot::start(folder, accounts, Flavour::Hibernating)?),

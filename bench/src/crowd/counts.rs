@@ -1,0 +1,146 @@
+//! What a server holds: descriptors, connections, sessions, threads, memory.
+//!
+//! Sessions under io_uring have no descriptors that `/proc/PID/fd` shows, so connections are counted in the
+//! kernel's table of TCP too.
+
+use super::node::Node;
+use crate::error::BenchError;
+use crate::process::{number_after, pss_kib};
+use serde::Serialize;
+use std::fs;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Services whose connections are counted; that of /metrics is our own.
+pub(super) const SERVICES: [&str; 8] =
+    ["smtp", "submission", "submissions", "lmtp", "imap", "imaps", "pop3", "pop3s"];
+
+/// States of TCP in which nobody holds a connection any more: TIME_WAIT, and LISTEN which is none.
+const NOBODYS: [&str; 2] = ["06", "0A"];
+
+/// What is held at one moment.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Counts {
+    /// Descriptors of sockets.
+    pub(super) sockets: usize,
+    /// Descriptors of pipes, events, timers, rings.
+    pub(super) others: usize,
+    /// Descriptors of files outside of the store, whose tables come and go.
+    pub(super) files: usize,
+    /// Connections at the ports of the services.
+    pub(super) connections: usize,
+    /// Sessions that the server counts as open.
+    pub(super) sessions: u64,
+    /// Mailboxes that the server counts as watched.
+    pub(super) watches: u64,
+    /// Threads.
+    pub(super) threads: u64,
+    /// Proportional set size.
+    pub(super) pss_kib: u64,
+    /// What the store's cache and write buffers say they hold; they fill up for long, and have limits.
+    pub(super) store_kib: u64,
+}
+
+impl Counts {
+    /// Counts now.
+    pub(super) async fn of(node: &Node) -> Result<Counts, BenchError> {
+        let mut counts = Counts { connections: connections(node)?, ..Counts::default() };
+        let metrics = metrics(node).await?;
+        counts.sessions = sum(&metrics, "estafette_sessions{");
+        counts.watches = sum(&metrics, "estafette_watches");
+        let store = ["estafette_storage_cache_bytes", "estafette_storage_memtable_bytes"];
+        counts.store_kib = store.iter().map(|name| sum(&metrics, name)).sum::<u64>() / 1024;
+        let pid = node.pid();
+        counts.pss_kib = pss_kib(pid).unwrap_or_default();
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        counts.threads = number_after(&status, "Threads:").unwrap_or_default();
+        for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+            // One that was closed meanwhile counts no more.
+            let Ok(target) = fs::read_link(entry?.path()) else { continue };
+            let target = target.to_string_lossy();
+            match () {
+                () if target.starts_with("socket:") => counts.sockets += 1,
+                () if !target.starts_with('/') => counts.others += 1,
+                () if !target.contains("/store/") => counts.files += 1,
+                () => {}
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Nothing is held that was not held at an earlier moment of rest.
+    pub(super) fn rests(&self, earlier: &Counts) -> bool {
+        self.connections == 0
+            && self.sessions == 0
+            && self.watches <= earlier.watches
+            && self.sockets <= earlier.sockets
+            && self.others <= earlier.others
+            && self.files <= earlier.files
+            && self.threads <= earlier.threads
+    }
+}
+
+/// The server's ends of connections at its services.
+fn connections(node: &Node) -> Result<usize, BenchError> {
+    let mut ports = Vec::new();
+    for service in SERVICES {
+        ports.push(format!(":{:04X}", node.address(service)?.port()));
+    }
+    let held = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, state) = (fields.next().unwrap_or_default(), fields.nth(1).unwrap_or_default());
+        ports.iter().any(|port| local.ends_with(port)) && !NOBODYS.contains(&state)
+    };
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    // An inode of 0: the process has closed it, and the kernel sends or acknowledges what is left.
+    let closed = |line: &&str| line.split_whitespace().nth(9) == Some("0");
+    Ok(table.lines().filter(held).filter(|line| !closed(line)).count())
+}
+
+/// The page of metrics.
+async fn metrics(node: &Node) -> Result<String, BenchError> {
+    let mut stream = TcpStream::connect(node.address("http")?).await?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await?;
+    Ok(page)
+}
+
+/// The sum of all values whose line begins so.
+fn sum(page: &str, name: &str) -> u64 {
+    let values = page.lines().filter(|line| line.starts_with(name));
+    let values = values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+    let total = values.sum::<f64>().abs().round() as u64;
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_added_up() {
+        let page = "# HELP x\nestafette_sessions{listener=\"imap\"} 2\nestafette_sessions{listener=\"pop3\"} 1\n\
+                    estafette_sessions_total{listener=\"imap\"} 9\nestafette_watches 4\n";
+        assert_eq!(sum(page, "estafette_sessions{"), 3);
+        assert_eq!(sum(page, "estafette_watches"), 4);
+    }
+
+    #[test]
+    fn what_is_held_longer_does_not_rest() {
+        let earlier = Counts { sockets: 9, others: 5, threads: 12, ..Counts::default() };
+        assert!(Counts { threads: 11, ..earlier }.rests(&earlier));
+        for more in [
+            Counts { sockets: 10, ..earlier },
+            Counts { others: 6, ..earlier },
+            Counts { files: 1, ..earlier },
+            Counts { connections: 1, ..earlier },
+            Counts { sessions: 1, ..earlier },
+            Counts { watches: 1, ..earlier },
+            Counts { threads: 13, ..earlier },
+        ] {
+            assert!(!more.rests(&earlier), "{more:?}");
+        }
+    }
+}
