@@ -31,6 +31,9 @@ pub(crate) enum BenchError {
     /// Handshakes are to be measured, but without TLS there are none.
     #[error("handshakes need --tls or --starttls")]
     NoTls,
+    /// A signal came.
+    #[error("stopped by a signal")]
+    Stopped,
     /// A tool that is needed failed.
     #[error("{tool}: {why}")]
     Tool {

@@ -63,20 +63,10 @@ enum What {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::process::ExitCode {
     process::raise_open_files();
-    let result = match Arguments::parse().what {
-        What::Ingest(load) => load.run().await.and_then(|result| print(&result)),
-        What::Storm(load) => load.run().await.and_then(|result| print(&result)),
-        What::Imap(load) => load.run().await.and_then(|result| print(&result)),
-        What::Pop3(load) => load.run().await.and_then(|result| print(&result)),
-        What::Connect(load) => load.run().await.and_then(|result| print(&result)),
-        What::Idle(load) => load.run().await.and_then(|result| print(&result)),
-        What::Curve(load) => load.run().await.and_then(|result| print(&result)),
-        What::Watch(watch) => watch.run().await,
-        What::Crowd(crowd) => crowd.run().await,
-        What::Worker(worker) => worker.run().await,
-        What::Soak(soak) => soak.run().await,
-        What::Compare(compare) => compare.run().await,
-        What::Micro(micro) => micro.run(),
+    // What runs is dropped when we are told to stop, and with it the servers that it started.
+    let result = tokio::select! {
+        result = run(Arguments::parse().what) => result,
+        signal = stopped() => Err(signal),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
@@ -85,6 +75,39 @@ async fn main() -> std::process::ExitCode {
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+async fn run(what: What) -> Result<(), BenchError> {
+    match what {
+        What::Ingest(load) => print(&load.run().await?),
+        What::Storm(load) => print(&load.run().await?),
+        What::Imap(load) => print(&load.run().await?),
+        What::Pop3(load) => print(&load.run().await?),
+        What::Connect(load) => print(&load.run().await?),
+        What::Idle(load) => print(&load.run().await?),
+        What::Curve(load) => print(&load.run().await?),
+        What::Watch(watch) => watch.run().await,
+        What::Crowd(crowd) => crowd.run().await,
+        What::Worker(worker) => worker.run().await,
+        What::Soak(soak) => soak.run().await,
+        What::Compare(compare) => compare.run().await,
+        What::Micro(micro) => micro.run(),
+    }
+}
+
+/// Resolves when the program is told to stop.
+async fn stopped() -> BenchError {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    BenchError::Stopped
 }
 
 fn print<T: serde::Serialize>(result: &T) -> Result<(), BenchError> {

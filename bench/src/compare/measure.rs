@@ -4,7 +4,8 @@ use super::works::{LARGE_BYTES, SMALL_BYTES, Work};
 use super::{Compare, Running};
 use crate::error::BenchError;
 use crate::load::{
-    Connect, ConnectKind, Idle, Imap, Ingest, LoadResult, Mailbox, Pop3, Protocol, Span, Storm, Target,
+    Connect, ConnectKind, IDLE_STEPS, Idle, Imap, Ingest, LoadResult, Mailbox, Pop3, Protocol, Span, Storm,
+    Target,
 };
 use crate::process::Meter;
 use crate::report::{Failure, Figures, Report};
@@ -129,8 +130,9 @@ impl Compare {
         };
         let logins = peer.server.logins();
         let (settle_seconds, meter) = (kind.idle_settle_seconds(), peer.meter.clone());
-        let idle =
-            Idle { target, logins, before, sessions, settle_seconds, meter, shown: false }.run().await?;
+        let (steps, shown) = (IDLE_STEPS, false);
+        let load = Idle { target, logins, before, sessions, steps, settle_seconds, meter, shown };
+        let idle = load.run().await?;
         Ok(Some(Figures { session_kib: Some(idle.session_kib), ..Figures::default() }))
     }
 }

@@ -50,7 +50,7 @@ pub(crate) struct Compare {
     /// Idle sessions of servers that have a process for each.
     #[arg(long, default_value_t = 500)]
     idle_sessions_peers: usize,
-    /// Only loads with one of these in their names (`imap`, `fetch`, `lmtp 4 KiB`); all, when none is given.
+    /// Only loads with one of these in their names (`imap`, `fetch`, `lmtp 4 KiB in 20`); all, when none is given.
     #[arg(long, value_delimiter = ',')]
     loads: Vec<String>,
     /// The servers.

@@ -36,19 +36,19 @@ impl Work {
     pub(super) fn label(&self) -> String {
         match self {
             Work::Idle { tls: false } => "idle imap session".to_owned(),
-            Work::Idle { tls: true } => "idle imap session, TLS".to_owned(),
+            Work::Idle { tls: true } => "idle imap session over TLS".to_owned(),
             Work::Ingest { protocol, sessions, size } => {
-                format!("{} {} KiB, {sessions} sessions", name(protocol), size / 1024)
+                format!("{} {} KiB in {sessions} sessions", name(protocol), size / 1024)
             }
             Work::Imap { profile, size } => {
-                format!("imap {}, {} KiB", name(profile), size / 1024)
+                format!("imap {} of {} KiB", name(profile), size / 1024)
             }
-            Work::Pop3 => "pop3 retr, 4 KiB".to_owned(),
+            Work::Pop3 => "pop3 retr of 4 KiB".to_owned(),
             Work::Login { protocol, tls } => {
-                format!("{} login{}", name(protocol), if *tls { ", TLS" } else { "" })
+                format!("{} login{}", name(protocol), if *tls { " over TLS" } else { "" })
             }
             Work::Handshake { kind } => format!("tls {}", name(kind)),
-            Work::Storm { shape } => format!("storm, {}", name(shape)),
+            Work::Storm { shape } => format!("storm of {}", name(shape)),
         }
     }
 }
@@ -103,7 +103,8 @@ mod tests {
         labels.sort();
         labels.dedup();
         assert_eq!(labels.len(), count);
-        assert!(labels.contains(&"lmtp 4 KiB, 20 sessions".to_owned()));
-        assert!(labels.contains(&"imap search-text, 4 KiB".to_owned()));
+        assert!(!labels.iter().any(|label| label.contains(',')), "a comma stands between two of them");
+        assert!(labels.contains(&"lmtp 4 KiB in 20 sessions".to_owned()));
+        assert!(labels.contains(&"imap search-text of 4 KiB".to_owned()));
     }
 }

@@ -6,6 +6,7 @@ use super::run;
 use super::target::{Dialer, Target};
 use crate::error::BenchError;
 use crate::process::Meter;
+use crate::report::Spread;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,11 @@ use std::time::Duration;
 /// For a server to come to rest after logins, at least; some hibernate sessions only after a while.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Holds IMAP sessions in IDLE, then more of them, and reads what memory these take: the first find room
-/// that the start has left behind, and would seem to cost nothing. The server should be fresh.
+/// Steps in which sessions are added.
+pub(crate) const IDLE_STEPS: usize = 5;
+
+/// Holds IMAP sessions in IDLE, then more of them step by step, and reads what memory these take. The server
+/// has to be fresh: sessions find room that others have left behind, and seem to cost nothing.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Idle {
     #[command(flatten)]
@@ -29,6 +33,9 @@ pub(crate) struct Idle {
     /// Sessions that are added, and measured.
     #[arg(long, default_value_t = 5_000)]
     pub(crate) sessions: usize,
+    /// Steps in which they are added.
+    #[arg(long, default_value_t = IDLE_STEPS)]
+    pub(crate) steps: usize,
     /// Seconds to wait before each reading, beside those until the server rests.
     #[arg(long, default_value_t = SETTLE.as_secs())]
     pub(crate) settle_seconds: u64,
@@ -39,17 +46,37 @@ pub(crate) struct Idle {
     pub(crate) shown: bool,
 }
 
+/// What a server took with so many sessions.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    /// Sessions held.
+    pub(crate) sessions: usize,
+    /// Proportional set size of all processes, in KiB.
+    pub(crate) kib: u64,
+}
+
 /// The memory of a server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct IdleResult {
-    /// Sessions held in the end.
-    pub(crate) sessions: usize,
-    /// Proportional set size of all processes before the sessions that are measured, in KiB.
-    pub(crate) before_kib: u64,
-    /// The same with them.
-    pub(crate) after_kib: u64,
-    /// The difference for one session; below 0 when it is lost in what else the server does.
+    /// Before the sessions that are measured, and after each step.
+    pub(crate) readings: Vec<Reading>,
+    /// For one session, in KiB: see [`session_kib`].
     pub(crate) session_kib: f64,
+}
+
+/// What one session takes, in KiB: over all steps, or in the median of them when that is more. The first steps
+/// may have found room that the logins before them had left, so that the whole would tell too little; what
+/// grows by leaps (a table that doubles) shows in the whole.
+fn session_kib(readings: &[Reading]) -> f64 {
+    let each = |from: &Reading, to: &Reading| {
+        (to.kib as f64 - from.kib as f64) / (to.sessions.saturating_sub(from.sessions).max(1) as f64)
+    };
+    let (Some(first), Some(last)) = (readings.first(), readings.last()) else { return 0.0 };
+    let steps = readings.windows(2).filter_map(|pair| match pair {
+        [from, to] => Some(each(from, to)),
+        _ => None,
+    });
+    Spread::of(steps).map_or(0.0, |steps| steps.median.max(each(first, last)))
 }
 
 impl Idle {
@@ -59,18 +86,20 @@ impl Idle {
         let total = (self.before + self.sessions) as u64;
         let bar = if self.shown { ProgressBar::new(total) } else { ProgressBar::hidden() };
         let mut held = self.hold(&dialer, self.before, &bar).await?;
-        let before_kib = self.read().await?;
-        held.extend(self.hold(&dialer, self.sessions, &bar).await?);
-        let after_kib = self.read().await?;
+        let mut readings = vec![self.read(held.len()).await?];
+        for step in 1..=self.steps.max(1) {
+            let until = self.before + self.sessions * step / self.steps.max(1);
+            held.extend(self.hold(&dialer, until - held.len(), &bar).await?);
+            readings.push(self.read(held.len()).await?);
+        }
         bar.finish_and_clear();
-        let session_kib = (after_kib as f64 - before_kib as f64) / self.sessions.max(1) as f64;
-        Ok(IdleResult { sessions: held.len(), before_kib, after_kib, session_kib })
+        Ok(IdleResult { session_kib: session_kib(&readings), readings })
     }
 
-    async fn read(&self) -> Result<u64, BenchError> {
+    async fn read(&self, sessions: usize) -> Result<Reading, BenchError> {
         tokio::time::sleep(Duration::from_secs(self.settle_seconds)).await;
         self.meter.read_at_rest().await?;
-        self.meter.memory_kib()
+        Ok(Reading { sessions, kib: self.meter.memory_kib()? })
     }
 
     async fn hold(
@@ -94,5 +123,28 @@ impl Idle {
             }
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readings(kib: &[u64]) -> Vec<Reading> {
+        (1..).zip(kib).map(|(step, kib)| Reading { sessions: step * 1_000, kib: *kib }).collect()
+    }
+
+    #[test]
+    fn room_that_was_left_hides_no_session() {
+        // Two of five steps found room.
+        assert_eq!(session_kib(&readings(&[50_000, 50_000, 50_000, 54_000, 58_000, 62_000])), 4.0);
+        assert_eq!(session_kib(&readings(&[50_000, 54_000, 58_000, 62_000])), 4.0);
+    }
+
+    #[test]
+    fn what_grows_by_leaps_counts() {
+        assert_eq!(session_kib(&readings(&[50_000, 51_000, 52_000, 63_000, 64_000, 65_000])), 3.0);
+        assert_eq!(session_kib(&readings(&[50_000])), 0.0);
+        assert_eq!(session_kib(&[]), 0.0);
     }
 }

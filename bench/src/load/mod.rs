@@ -15,7 +15,7 @@ mod target;
 
 pub(crate) use connect::{Connect, ConnectKind, Mailbox};
 pub(crate) use curve::Curve;
-pub(crate) use idle::Idle;
+pub(crate) use idle::{IDLE_STEPS, Idle};
 pub(crate) use imap::Imap;
 pub(crate) use imap_profile::ImapProfile;
 pub(crate) use ingest::{Ingest, Protocol};
