@@ -8,6 +8,7 @@ use crate::error::BenchError;
 use crate::process::{number_after, pss_kib};
 use serde::Serialize;
 use std::fs;
+use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -82,19 +83,26 @@ impl Counts {
 
 /// The server's ends of connections at its services.
 fn connections(node: &Node) -> Result<usize, BenchError> {
-    let mut ports = Vec::new();
+    // The whole address: a client of somebody else may have the same port at another one.
+    let mut ours = Vec::new();
     for service in SERVICES {
-        ports.push(format!(":{:04X}", node.address(service)?.port()));
+        ours.extend(in_table(node.address(service)?));
     }
     let held = |line: &&str| {
         let mut fields = line.split_whitespace().skip(1);
         let (local, state) = (fields.next().unwrap_or_default(), fields.nth(1).unwrap_or_default());
-        ports.iter().any(|port| local.ends_with(port)) && !NOBODYS.contains(&state)
+        ours.iter().any(|address| local == address) && !NOBODYS.contains(&state)
     };
     let table = fs::read_to_string("/proc/net/tcp")?;
     // An inode of 0: the process has closed it, and the kernel sends or acknowledges what is left.
     let closed = |line: &&str| line.split_whitespace().nth(9) == Some("0");
     Ok(table.lines().filter(held).filter(|line| !closed(line)).count())
+}
+
+/// An address as the kernel's table writes it: the bytes of the machine's own order.
+fn in_table(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else { return None };
+    Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()))
 }
 
 /// The page of metrics.
@@ -125,6 +133,14 @@ mod tests {
                     estafette_sessions_total{listener=\"imap\"} 9\nestafette_watches 4\n";
         assert_eq!(sum(page, "estafette_sessions{"), 3);
         assert_eq!(sum(page, "estafette_watches"), 4);
+    }
+
+    #[test]
+    fn a_listener_is_found_in_the_table_of_the_kernel() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = in_table(listener.local_addr().unwrap()).unwrap();
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        assert!(table.lines().any(|line| line.split_whitespace().nth(1) == Some(&ours)));
     }
 
     #[test]

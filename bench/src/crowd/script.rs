@@ -266,3 +266,35 @@ fn chunk(bytes: &[u8], last: &str) -> Vec<u8> {
     chunk.extend_from_slice(bytes);
     chunk
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_stop_where_they_should() {
+        let account = Account { address: "a@b".to_owned(), user: "a".to_owned(), password: "p".to_owned() };
+        let (mut dice, mut messages) = (Dice::new(1), Messages::new(1));
+        let mut author = Author { dice: &mut dice, messages: &mut messages, account: &account };
+        for (service, last, answer) in [
+            ("smtp", "STARTTLS", "220 "),
+            ("imap", "STARTTLS", "a OK"),
+            ("pop3", "STARTTLS", "+OK"),
+            ("smtp", "DATA", "354"),
+            ("lmtp", "DATA", "354"),
+        ] {
+            let script = author.up_to(service, last);
+            assert!(
+                matches!(script.last(), Some((_, Step::Await(line))) if *line == answer),
+                "{service} {last}"
+            );
+            assert!(!script.iter().any(|(_, step)| matches!(step, Step::Tls)), "{service} {last}");
+        }
+        let tls = |script: Script| script.iter().filter(|(_, step)| matches!(step, Step::Tls)).count();
+        assert!((0..50).all(|_| tls(author.script("imaps")) == 1));
+        assert!(
+            (0..50).any(|_| tls(author.script("smtp")) == 1)
+                && (0..50).any(|_| tls(author.script("smtp")) == 0)
+        );
+    }
+}
