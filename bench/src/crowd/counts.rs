@@ -9,6 +9,7 @@ use crate::process::{number_after, pss_kib};
 use serde::Serialize;
 use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -18,6 +19,10 @@ pub(super) const SERVICES: [&str; 8] =
 
 /// States of TCP in which nobody holds a connection any more: TIME_WAIT, and LISTEN which is none.
 const NOBODYS: [&str; 2] = ["06", "0A"];
+
+/// How often it is tried to count, and the pause before it is tried again.
+const TRIES: usize = 5;
+const RETRY: Duration = Duration::from_secs(2);
 
 /// What is held at one moment.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -43,8 +48,20 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts now.
+    /// Counts now. A connection that the kernel resets, as it does when others have taken all memory of TCP,
+    /// must not end a long run: it is tried again.
     pub(super) async fn of(node: &Node) -> Result<Counts, BenchError> {
+        let mut tried = 1;
+        loop {
+            match Counts::now(node).await {
+                Err(BenchError::Io(_)) if tried < TRIES => tried += 1,
+                counts => return counts,
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn now(node: &Node) -> Result<Counts, BenchError> {
         let mut counts = Counts { connections: connections(node)?, ..Counts::default() };
         let metrics = metrics(node).await?;
         counts.sessions = sum(&metrics, "estafette_sessions{");
