@@ -80,7 +80,11 @@ impl Uring {
         let lent = &mut *self.lent;
         let Some(socket) = lent.sockets.get_mut(key) else { return Ok(()) };
         let outbox = &mut socket.outbox;
-        if !matches!(outbox.sending, Sending::Nothing | Sending::Listed) || outbox.bytes() == 0 {
+        if !matches!(outbox.sending, Sending::Nothing | Sending::Listed) {
+            return Ok(());
+        }
+        outbox.sending = Sending::Nothing;
+        if outbox.bytes() == 0 {
             return Ok(());
         }
         let descriptor = types::Fixed(socket.descriptor);
@@ -138,6 +142,7 @@ impl Uring {
         for key in &keys {
             if let Err(error) = self.send(*key, true) {
                 self.cannot_send(*key, &error);
+                self.close_if_free(*key);
             }
         }
         self.at_once = keys;
