@@ -7,7 +7,6 @@
 //!
 //! Must not: block, or hold a borrow of its parts while a task is polled.
 
-mod bell;
 #[allow(unsafe_code)]
 mod epoll;
 mod remote;
