@@ -7,6 +7,7 @@
 //!
 //! Must not: block, or hold a borrow of its parts while a task is polled.
 
+mod bell;
 #[allow(unsafe_code)]
 mod epoll;
 mod remote;
@@ -195,7 +196,6 @@ impl Core {
             self.tasks.run();
             let longest = self.longest_sleep();
             self.sockets.borrow_mut().wait(longest)?;
-            self.remote.awake();
             self.timers.borrow_mut().expire(Instant::now());
         }
         self.tasks.clear();
