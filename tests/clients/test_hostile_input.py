@@ -9,8 +9,7 @@ from hostile import (CONFIG, DOORS, MESSAGE_BYTES_MAX, GoodClient, deliver, dial
                      protocol_of, serves)
 
 # What many hostile sessions together may cost that have not logged in.
-# Of 200 sessions: a third of the MiB that each may take before its login.
-MEMORY_BEFORE_LOGIN_MAX = 64 * 1024 * 1024
+MEMORY_BEFORE_LOGIN_MAX = 32 * 1024 * 1024
 LONG_LINE_BYTES = 10 * 1024 * 1024
 FOUR_GIB = 4 * 1024 ** 3
 

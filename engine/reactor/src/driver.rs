@@ -287,6 +287,8 @@ impl<P: Protocol> Driver<P> {
     }
 
     async fn finish(&mut self, linger: bool) -> Result<(), Error> {
+        // Nobody reads it any more.
+        self.input = BytesMut::new();
         if let Some(stream) = self.stream.as_mut() {
             // A peer that has gone already is no error here.
             let _ = within(self.limits.handshake_timeout, stream.shutdown()).await;

@@ -64,10 +64,8 @@ impl Stream {
             Stream::Plain(socket) => socket,
             Stream::Tls(tls) => tls.get_mut().0,
         };
-        let mut sink = BytesMut::new();
-        while socket.recv(&mut sink, DISCARD_BYTES).await? > 0 {
-            sink.clear();
-        }
+        // A sink for each piece: nothing is held while the next one is waited for.
+        while socket.recv(&mut BytesMut::new(), DISCARD_BYTES).await? > 0 {}
         Ok(())
     }
 
