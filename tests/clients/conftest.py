@@ -137,6 +137,17 @@ def account(server):
     return server.accounts[server.given]
 
 
+def beside(name, variable):
+    """A program of the harness: named by a variable, or in the folder of the server's."""
+    named = os.environ.get(variable)
+    if named:
+        return named
+    program = pathlib.Path(shutil.which(PROGRAM) or PROGRAM).resolve().with_name(name)
+    if not program.exists():
+        pytest.skip(f"there is no {program} ({variable})")
+    return str(program)
+
+
 def needs(*programs):
     missing = [program for program in programs if shutil.which(program) is None]
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {missing}")

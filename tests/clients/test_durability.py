@@ -6,7 +6,6 @@ import errno
 import itertools
 import json
 import os
-import pathlib
 import shutil
 import smtplib
 import subprocess
@@ -16,28 +15,16 @@ import urllib.error
 import urllib.request
 
 import pytest
-from conftest import Server, needs
+from conftest import PROGRAM, Server, beside, needs
 from mail import bodies, imap, lmtp, without_added
 
-PROGRAM = os.environ.get("ESTAFETTE_PROGRAM", "estafette")
 SECONDS_MAX = 240
 needs_gcc = needs("gcc")
 
 
-def chaos_program():
-    named = os.environ.get("ESTAFETTE_CHAOS")
-    if named:
-        return named
-    program = shutil.which(PROGRAM)
-    beside = pathlib.Path(program or PROGRAM).resolve().with_name("estafette-chaos")
-    if not beside.exists():
-        pytest.skip(f"there is no {beside} (ESTAFETTE_CHAOS)")
-    return str(beside)
-
-
 def chaos(folder, faults, rounds, *options):
     """Runs so many rounds. Gives the report and the exit status."""
-    command = [chaos_program(), "run", "--program", PROGRAM, "--faults", ",".join(faults), "--rounds", str(rounds),
+    command = [beside("estafette-chaos", "ESTAFETTE_CHAOS"), "run", "--program", PROGRAM, "--faults", ",".join(faults), "--rounds", str(rounds),
                "--accounts", "6", "--sessions", "8", "--load-ms-max", "500", "--folder", str(folder / "chaos"),
                "--json", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_MAX)

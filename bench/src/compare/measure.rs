@@ -4,8 +4,8 @@ use super::works::{LARGE_BYTES, SMALL_BYTES, Work};
 use super::{Compare, Running};
 use crate::error::BenchError;
 use crate::load::{
-    Connect, ConnectKind, IDLE_STEPS, Idle, Imap, Ingest, LoadResult, Mailbox, Pop3, Protocol, Span, Storm,
-    Target,
+    Connect, ConnectKind, IDLE_STEPS, Idle, Imap, Ingest, LoadResult, Mail, Mailbox, Pop3, Protocol, Readers,
+    Span, Storm, Target,
 };
 use crate::process::Meter;
 use crate::report::{Failure, Figures, Report};
@@ -19,6 +19,8 @@ const READERS: usize = 10;
 const READ_ACCOUNTS: usize = 2 * READERS;
 /// Sessions of a storm: Debian's Dovecot and Postfix serve no more at a time.
 const STORM_SESSIONS: usize = 100;
+/// Recipients that many senders of a storm write to.
+const STORM_FEW: usize = 2;
 /// Recipients of each message of a storm.
 const STORM_RECIPIENTS: usize = 100;
 /// A share of the idle sessions that servers with a process for each hold before.
@@ -49,7 +51,8 @@ impl Compare {
                 let from = if size == SMALL_BYTES { 0 } else { READERS };
                 let recipients: Vec<String> = recipients.iter().skip(from).take(READERS).cloned().collect();
                 let span = Span::operations(messages.max(1) * recipients.len());
-                let load = ingest(Protocol::Lmtp, lmtp, recipients, READERS, size, span, Meter::default());
+                let (protocol, target, meter) = (Protocol::Lmtp, Target::plain(lmtp), Meter::default());
+                let load = Ingest::of(Mail { protocol, target, recipients, size, span, meter }, READERS);
                 if let Err(error) = load.run().await {
                     report.failures.push(Failure::new(round, *kind, "fill", &error));
                 }
@@ -71,38 +74,20 @@ impl Compare {
             Work::Ingest { protocol, sessions, size } => peer.ingest(protocol, sessions, size).await,
             Work::Storm { shape } => {
                 let Some(address) = address_of(server, Protocol::Lmtp) else { return Ok(None) };
-                let storm = Storm {
-                    shape,
-                    protocol: Protocol::Lmtp,
-                    target: Target::plain(address),
-                    recipients: peer.recipients(),
-                    senders: STORM_SESSIONS,
-                    few: 2,
-                    many: STORM_RECIPIENTS,
-                    span: peer.span,
-                    size: SMALL_BYTES,
-                    meter: peer.meter.clone(),
-                };
+                let mail = peer.mail(Protocol::Lmtp, address, SMALL_BYTES, peer.meter.clone());
+                let (senders, few, many) = (STORM_SESSIONS, STORM_FEW, STORM_RECIPIENTS);
+                let storm = Storm { shape, mail, senders, few, many };
                 Ok(Some(figures(&storm.run().await?)))
             }
             Work::Imap { profile, size } => {
                 let Some(address) = server.services().imap.as_deref() else { return Ok(None) };
-                let load = Imap {
-                    target: Target::plain(address),
-                    logins: peer.readers(if size == SMALL_BYTES { 0 } else { READERS }),
-                    profile,
-                    sessions: READERS,
-                    span: peer.span,
-                    size,
-                    meter: peer.meter.clone(),
-                };
+                let from = if size == SMALL_BYTES { 0 } else { READERS };
+                let load = Imap { readers: peer.readers(Target::plain(address), from), profile, size };
                 Ok(Some(figures(&load.run().await?)))
             }
             Work::Pop3 => {
                 let Some(address) = server.services().pop3.as_deref() else { return Ok(None) };
-                let target = Target::plain(address);
-                let (logins, span, meter) = (peer.readers(0), peer.span, peer.meter.clone());
-                let load = Pop3 { target, logins, sessions: READERS, span, meter };
+                let load = Pop3 { readers: peer.readers(Target::plain(address), 0) };
                 Ok(Some(figures(&load.run().await?)))
             }
             Work::Login { protocol, tls } => peer.connect(protocol, ConnectKind::Login, tls).await,
@@ -143,9 +128,21 @@ impl Peer<'_> {
         self.server.recipients().into_iter().skip(READ_ACCOUNTS).collect()
     }
 
+    /// A load of deliveries.
+    fn mail(&self, protocol: Protocol, address: &str, size: usize, meter: Meter) -> Mail {
+        let (target, recipients) = (Target::plain(address), self.recipients());
+        Mail { protocol, target, recipients, size, span: self.span, meter }
+    }
+
     /// Logins of accounts that are read, from one of them on.
-    fn readers(&self, from: usize) -> Vec<String> {
+    fn logins(&self, from: usize) -> Vec<String> {
         self.server.logins().into_iter().skip(from).take(READERS).collect()
+    }
+
+    /// A load on these accounts.
+    fn readers(&self, target: Target, from: usize) -> Readers {
+        let (span, meter) = (self.span, self.meter.clone());
+        Readers { target, logins: self.logins(from), sessions: READERS, span, meter }
     }
 
     async fn ingest(
@@ -158,7 +155,7 @@ impl Peer<'_> {
         // What waits in a queue is not delivered yet: the clock runs until it is.
         let queues = self.server.queues();
         let meter = if queues { Meter::default() } else { self.meter.clone() };
-        let load = ingest(protocol, address, self.recipients(), sessions, size, self.span, meter);
+        let load = Ingest::of(self.mail(protocol, address, size, meter), sessions);
         if !queues {
             return Ok(Some(figures(&load.run().await?)));
         }
@@ -190,7 +187,7 @@ impl Peer<'_> {
             protocol,
             kind,
             target: if tls { Target::tls(address) } else { Target::plain(address) },
-            logins: self.readers(0),
+            logins: self.logins(0),
             sessions: READERS,
             span: self.span,
             meter: self.meter.clone(),
@@ -209,19 +206,6 @@ fn address_of(server: &dyn Server, protocol: Protocol) -> Option<&str> {
         Protocol::Lmtp => server.services().lmtp.as_deref(),
         Protocol::Smtp => server.services().smtp.as_deref(),
     }
-}
-
-fn ingest(
-    protocol: Protocol,
-    address: &str,
-    recipients: Vec<String>,
-    sessions: usize,
-    size: usize,
-    span: Span,
-    meter: Meter,
-) -> Ingest {
-    let target = Target::plain(address);
-    Ingest { protocol, target, recipients, recipients_each: 1, senders: 1, sessions, span, size, meter }
 }
 
 fn figures(result: &LoadResult) -> Figures {

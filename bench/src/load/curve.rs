@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::greeting::Login;
-use super::ingest::{Ingest, Protocol};
+use super::ingest::{Ingest, Mail, Protocol};
 use super::run::Span;
 use super::target::Target;
 use crate::error::BenchError;
@@ -85,17 +85,15 @@ impl Curve {
     }
 
     fn load(&self, sessions: usize, messages: usize) -> Ingest {
-        Ingest {
+        let mail = Mail {
             protocol: Protocol::Lmtp,
             target: Target::plain(&self.lmtp),
             recipients: vec![self.recipient.clone()],
-            recipients_each: 1,
-            senders: 1,
-            sessions,
-            span: Span::operations(messages),
             size: self.size,
+            span: Span::operations(messages),
             meter: Meter::default(),
-        }
+        };
+        Ingest::of(mail, sessions)
     }
 
     async fn fill(&self, messages: usize) -> Result<(), BenchError> {

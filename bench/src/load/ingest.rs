@@ -19,9 +19,9 @@ pub(crate) enum Protocol {
     Lmtp,
 }
 
-/// Delivers messages; each is acknowledged before its session sends the next.
+/// What loads of deliveries are told: what goes where, and for how long.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Ingest {
+pub(crate) struct Mail {
     /// The protocol.
     #[arg(long, value_enum, default_value = "lmtp")]
     pub(crate) protocol: Protocol,
@@ -30,6 +30,20 @@ pub(crate) struct Ingest {
     /// The recipients, taken in turn.
     #[arg(long, required = true, value_delimiter = ',')]
     pub(crate) recipients: Vec<String>,
+    /// Bytes of each message.
+    #[arg(long, default_value_t = 4_096)]
+    pub(crate) size: usize,
+    #[command(flatten)]
+    pub(crate) span: Span,
+    #[command(flatten)]
+    pub(crate) meter: Meter,
+}
+
+/// Delivers messages; each is acknowledged before its session sends the next.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Ingest {
+    #[command(flatten)]
+    pub(crate) mail: Mail,
     /// Recipients of each message.
     #[arg(long, default_value_t = 1)]
     pub(crate) recipients_each: usize,
@@ -39,26 +53,24 @@ pub(crate) struct Ingest {
     /// Sessions at the same time.
     #[arg(long, default_value_t = 20)]
     pub(crate) sessions: usize,
-    #[command(flatten)]
-    pub(crate) span: Span,
-    /// Bytes of each message.
-    #[arg(long, default_value_t = 4_096)]
-    pub(crate) size: usize,
-    #[command(flatten)]
-    pub(crate) meter: Meter,
 }
 
 impl Ingest {
+    /// One sender, and one recipient for each message.
+    pub(crate) fn of(mail: Mail, sessions: usize) -> Ingest {
+        Ingest { mail, recipients_each: 1, senders: 1, sessions }
+    }
+
     /// Runs it.
     pub(crate) async fn run(self) -> Result<LoadResult, BenchError> {
-        let dialer = self.target.dialer(false)?;
-        let protocol = self.protocol;
+        let dialer = self.mail.target.dialer(false)?;
+        let protocol = self.mail.protocol;
         let opened = run::open(self.sessions.max(1), |_| {
             let dialer = dialer.clone();
             async move { dialer.mail(protocol).await }
         });
         let opened = opened.await?;
-        run::run(&self.meter, self.span, opened, |worker, connection, turns| {
+        run::run(&self.mail.meter, self.mail.span, opened, |worker, connection, turns| {
             self.clone().session(worker, connection, turns)
         })
         .await
@@ -74,7 +86,7 @@ impl Ingest {
         let mut message = Vec::new();
         let mut latencies = Vec::new();
         while let Some((turn, began)) = turns.next() {
-            messages.write(self.size, &mut message);
+            messages.write(self.mail.size, &mut message);
             message.extend_from_slice(b".\r\n");
             self.deliver(&mut connection, turn, &message).await?;
             latencies.push(began.elapsed());
@@ -93,11 +105,11 @@ impl Ingest {
         write!(commands, "MAIL FROM:<sender{}@load.test>\r\n", turn % self.senders.max(1))?;
         let first = turn.wrapping_mul(self.recipients_each);
         for number in 0..self.recipients_each {
-            let at = first.wrapping_add(number) % self.recipients.len().max(1);
+            let at = first.wrapping_add(number) % self.mail.recipients.len().max(1);
             write!(
                 commands,
                 "RCPT TO:<{}>\r\n",
-                self.recipients.get(at).map(String::as_str).unwrap_or_default()
+                self.mail.recipients.get(at).map(String::as_str).unwrap_or_default()
             )?;
         }
         commands.extend_from_slice(b"DATA\r\n");
@@ -107,7 +119,7 @@ impl Ingest {
         }
         connection.reply(b"354").await?;
         connection.send(message).await?;
-        let replies = if self.protocol == Protocol::Lmtp { self.recipients_each } else { 1 };
+        let replies = if self.mail.protocol == Protocol::Lmtp { self.recipients_each } else { 1 };
         for _ in 0..replies {
             connection.reply(b"250").await?;
         }

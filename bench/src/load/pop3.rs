@@ -2,11 +2,9 @@
 
 use super::LoadResult;
 use super::connection::Connection;
-use super::greeting::Login;
-use super::run::{self, Latencies, Span, Turns};
-use super::target::Target;
+use super::readers::Readers;
+use super::run::{self, Latencies, Turns};
 use crate::error::BenchError;
-use crate::process::Meter;
 use clap::Args;
 use std::io::Write;
 
@@ -14,36 +12,23 @@ use std::io::Write;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Pop3 {
     #[command(flatten)]
-    pub(crate) target: Target,
-    /// `user:password` of the accounts, taken in turn; no account by two sessions where the server locks.
-    #[arg(long, required = true, value_delimiter = ',')]
-    pub(crate) logins: Vec<String>,
-    /// Sessions at the same time.
-    #[arg(long, default_value_t = 10)]
-    pub(crate) sessions: usize,
-    #[command(flatten)]
-    pub(crate) span: Span,
-    #[command(flatten)]
-    pub(crate) meter: Meter,
+    pub(crate) readers: Readers,
 }
 
 impl Pop3 {
     /// Runs it; an operation is a retrieval.
     pub(crate) async fn run(self) -> Result<LoadResult, BenchError> {
-        let dialer = self.target.dialer(false)?;
-        let opened = run::open(self.sessions.max(1), |worker| {
-            let (dialer, login) = (dialer.clone(), Login::of(&self.logins, worker));
-            async move {
-                let mut connection = dialer.pop3().await?;
-                connection.pop3_login(&login).await?;
-                connection.send(b"STAT\r\n").await?;
-                connection.pop3_ok().await?;
-                let count = stat_count(connection.line());
-                Ok((connection, count))
-            }
+        let opened = self.readers.open(|dialer, login| async move {
+            let mut connection = dialer.pop3().await?;
+            connection.pop3_login(&login).await?;
+            connection.send(b"STAT\r\n").await?;
+            connection.pop3_ok().await?;
+            let count = stat_count(connection.line());
+            Ok((connection, count))
         });
         let opened = opened.await?;
-        run::run(&self.meter, self.span, opened, |_, (connection, count), turns| {
+        let Readers { meter, span, .. } = self.readers;
+        run::run(&meter, span, opened, |_, (connection, count), turns| {
             session(connection, count.max(1), turns)
         })
         .await

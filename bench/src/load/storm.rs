@@ -1,11 +1,8 @@
 //! Deliveries that fall on few mailboxes, or on many at once.
 
 use super::LoadResult;
-use super::ingest::{Ingest, Protocol};
-use super::run::Span;
-use super::target::Target;
+use super::ingest::{Ingest, Mail};
 use crate::error::BenchError;
-use crate::process::Meter;
 use clap::{Args, ValueEnum};
 
 /// Which storm.
@@ -23,14 +20,8 @@ pub(crate) struct Storm {
     /// Which of both.
     #[arg(long, value_enum, default_value = "many-senders")]
     pub(crate) shape: Shape,
-    /// The protocol.
-    #[arg(long, value_enum, default_value = "lmtp")]
-    pub(crate) protocol: Protocol,
     #[command(flatten)]
-    pub(crate) target: Target,
-    /// The recipients there are.
-    #[arg(long, required = true, value_delimiter = ',')]
-    pub(crate) recipients: Vec<String>,
+    pub(crate) mail: Mail,
     /// Senders, each with a session of its own.
     #[arg(long, default_value_t = 200)]
     pub(crate) senders: usize,
@@ -40,37 +31,19 @@ pub(crate) struct Storm {
     /// Recipients of each message of one sender.
     #[arg(long, default_value_t = 100)]
     pub(crate) many: usize,
-    #[command(flatten)]
-    pub(crate) span: Span,
-    /// Bytes of each message.
-    #[arg(long, default_value_t = 4_096)]
-    pub(crate) size: usize,
-    #[command(flatten)]
-    pub(crate) meter: Meter,
 }
 
 impl Storm {
     /// Runs it; an operation is a message.
     pub(crate) async fn run(self) -> Result<LoadResult, BenchError> {
-        let mut recipients = self.recipients;
+        let mut mail = self.mail;
         let (senders, recipients_each) = match self.shape {
             Shape::ManySenders => {
-                recipients.truncate(self.few.max(1));
+                mail.recipients.truncate(self.few.max(1));
                 (self.senders, 1)
             }
-            Shape::ManyRecipients => (1, self.many.min(recipients.len())),
+            Shape::ManyRecipients => (1, self.many.min(mail.recipients.len())),
         };
-        let load = Ingest {
-            protocol: self.protocol,
-            target: self.target,
-            recipients,
-            recipients_each,
-            senders,
-            sessions: senders,
-            span: self.span,
-            size: self.size,
-            meter: self.meter,
-        };
-        load.run().await
+        Ingest { mail, recipients_each, senders, sessions: senders }.run().await
     }
 }

@@ -1,5 +1,6 @@
 //! What clients say over IMAP and POP3, and what they are answered.
 
+use super::arrival::{arrives, arriving};
 use super::driver::Driver;
 use super::{Case, Turn};
 use crate::message::Messages;
@@ -40,8 +41,6 @@ const SEARCH: &[u8] =
 
 /// Messages of a command that lists them.
 const LISTED: u32 = 50;
-/// What arrives with one read.
-const READ_BYTES: usize = 64 * 1024;
 
 fn read(command: &'static [u8]) -> Turn {
     let mut framer = Framer::new(Limits::after_login(1 << 30));
@@ -57,17 +56,12 @@ fn append(size: usize, turns: usize) -> Turn {
     let message = Messages::new(0).message(size);
     let command = format!("a1 APPEND Sent (\\Seen) {{{size}+}}\r\n");
     let text = [command.as_bytes(), &message, b"\r\n"].concat();
-    let mut waiting: Vec<Vec<BytesMut>> =
-        (0..turns).map(|_| text.chunks(READ_BYTES).map(BytesMut::from).collect()).collect();
+    let mut waiting = arriving(&text, turns);
     let mut framer = Framer::new(Limits::after_login(1 << 30));
     Box::new(move || {
         let mut input = BytesMut::new();
         for read in waiting.pop().unwrap_or_default() {
-            if input.is_empty() {
-                input = read;
-            } else {
-                input.extend_from_slice(&read);
-            }
+            arrives(&mut input, read);
             if let Framed::Frame(frame) = framer.next(&mut input) {
                 black_box(parse::command(&frame, Dialect::Ascii).is_ok());
             }

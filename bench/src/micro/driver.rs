@@ -1,5 +1,6 @@
 //! The least that runs a protocol session: what it asks is answered at once, what it sends is thrown away.
 
+use super::arrival::arrives;
 use bytes::BytesMut;
 use estafette_machine::{Action, Actions, Machine, Now};
 use std::time::Duration;
@@ -27,11 +28,7 @@ impl<M: Machine> Driver<M> {
 
     /// Gives it what arrived, and carries out everything that comes of it.
     pub(super) fn receive(&mut self, bytes: BytesMut) {
-        if self.input.is_empty() {
-            self.input = bytes;
-        } else {
-            self.input.extend_from_slice(&bytes);
-        }
+        arrives(&mut self.input, bytes);
         loop {
             let before = self.input.len();
             self.machine.received(NOW, &mut self.input, &mut self.actions);

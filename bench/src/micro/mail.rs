@@ -1,9 +1,11 @@
 //! The way of a message into the store, stage by stage, and the way of one to another server.
 
+use super::arrival::{READ_BYTES, arrives, arriving};
 use super::driver::Driver;
 use super::{Case, Turn};
 use crate::message::Messages;
 use bytes::{Bytes, BytesMut};
+use estafette_machine::Deposit;
 use estafette_mailbox::{KeywordSet, MessageRow, SystemFlags};
 use estafette_mime::Structure;
 use estafette_smtp::Reply;
@@ -27,19 +29,11 @@ pub(super) const CASES: [Case; 10] = [
     Case { name: "smtp client: stuffing", sized: true, prepare: stuff },
 ];
 
-/// What arrives with one read.
-const READ_BYTES: usize = 64 * 1024;
-
 const LIMITS: BodyLimits =
     BodyLimits { size: 1 << 30, header: 1 << 20, line: 1 << 16, swallow: 0, allow_nul: false };
 
 fn message(size: usize) -> Bytes {
     Messages::new(0).message(size).into()
-}
-
-/// The message as DATA carries it, cut into what arrives with one read; one for each turn.
-fn arriving(text: &[u8], turns: usize) -> Vec<Vec<BytesMut>> {
-    (0..turns).map(|_| text.chunks(READ_BYTES).map(BytesMut::from).collect()).collect()
 }
 
 fn pieces(size: usize) -> Vec<Bytes> {
@@ -55,6 +49,7 @@ fn session(size: usize, turns: usize) -> Turn {
                 black_box(delivery.size);
                 Answer::Delivered(vec![Reply::accepted("name")])
             }
+            Ask::Part(part) => Answer::Taken(part.deposit.unwrap_or_else(|| Deposit::new(()))),
             _ => Answer::Accepted,
         }
     }
@@ -80,11 +75,7 @@ fn data(size: usize, turns: usize) -> Turn {
         let mut receiver = Receiver::new(Framing::Dots, LIMITS);
         let mut input = BytesMut::new();
         for read in waiting.pop().unwrap_or_default() {
-            if input.is_empty() {
-                input = read;
-            } else {
-                input.extend_from_slice(&read);
-            }
+            arrives(&mut input, read);
             black_box(receiver.data(&mut input) == Progress::End);
         }
         black_box(receiver.finish().is_ok());

@@ -6,6 +6,7 @@
 //! Callgrind counts each instruction as one, whatever it does, and knows no AVX-512.
 
 mod access;
+mod arrival;
 mod callgrind;
 mod driver;
 mod mail;
