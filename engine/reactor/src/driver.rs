@@ -7,7 +7,7 @@ use crate::Error;
 use crate::meters::Meters;
 use crate::protocol::{Limits, Peer, Protocol, Service};
 use crate::stream::Stream;
-use crate::thread::{Core, Timer, poll_once, within};
+use crate::thread::{BULK_BYTES, Core, Timer, poll_once, within};
 use bytes::{Bytes, BytesMut};
 use estafette_machine::{Action, Actions, Machine, Now};
 use std::collections::VecDeque;
@@ -21,8 +21,6 @@ use tokio_rustls::TlsAcceptor;
 
 /// Bytes asked of the socket at a time while commands are read.
 const READ_COMMAND_BYTES: usize = 4 * 1024;
-/// The same while a message is read.
-const READ_BULK_BYTES: usize = 64 * 1024;
 /// An input limit from which a session is taken to read a message.
 const BULK_FROM_BYTES: usize = 256 * 1024;
 /// Output past which it is sent even though the session could go on.
@@ -272,7 +270,7 @@ impl<P: Protocol> Driver<P> {
     async fn wait(&mut self, told: bool) -> Result<Event, Error> {
         let Some(stream) = self.stream.as_mut() else { return Ok(Event::Read(0)) };
         let want =
-            if self.machine.input_limit() >= BULK_FROM_BYTES { READ_BULK_BYTES } else { READ_COMMAND_BYTES };
+            if self.machine.input_limit() >= BULK_FROM_BYTES { BULK_BYTES } else { READ_COMMAND_BYTES };
         let watching = self.machine.watching();
         let core = &self.core;
         // Every task of the thread is polled when the program stops.
@@ -291,7 +289,7 @@ impl<P: Protocol> Driver<P> {
         self.input = BytesMut::new();
         if let Some(stream) = self.stream.as_mut() {
             // A peer that has gone already is no error here.
-            let _ = within(self.limits.handshake_timeout, stream.shutdown()).await;
+            let _ = within(self.limits.handshake_timeout, stream.shutdown(linger)).await;
             if linger {
                 let _ = within(self.limits.linger, stream.discard()).await;
             }

@@ -6,7 +6,7 @@ use crate::thread::probe;
 /// A way to move bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Io {
-    /// `io_uring`: Linux 6.1 or newer, unless it is forbidden.
+    /// `io_uring`: Linux 6.13 or newer, unless it is forbidden.
     Uring,
     /// epoll: everywhere.
     Epoll,
@@ -42,19 +42,19 @@ pub struct Choice {
 }
 
 impl Wanted {
-    /// Tries what is wanted, by making a ring as the threads will.
+    /// Tries what is wanted, by making a ring as the threads will, with places for so many connections.
     ///
     /// # Errors
     /// [`Error::Io`] when io_uring is wanted alone and does not work here.
-    pub fn choose(self) -> Result<Choice, Error> {
+    pub fn choose(self, connections: u32) -> Result<Choice, Error> {
         let choice = |io, reason: String| Ok(Choice { io, reason });
         match self {
             Wanted::Only(Io::Epoll) => choice(Io::Epoll, "the settings ask for epoll".to_owned()),
-            Wanted::Only(Io::Uring) => match probe() {
+            Wanted::Only(Io::Uring) => match probe(connections) {
                 Ok(()) => choice(Io::Uring, "the settings ask for io_uring".to_owned()),
                 Err(why) => Err(Error::Io(explain(&why))),
             },
-            Wanted::Auto => match probe() {
+            Wanted::Auto => match probe(connections) {
                 Ok(()) => choice(Io::Uring, "io_uring works here".to_owned()),
                 Err(why) => choice(Io::Epoll, explain(&why)),
             },
@@ -69,7 +69,7 @@ fn explain(why: &std::io::Error) -> String {
         }
         std::io::ErrorKind::OutOfMemory => "the limit of locked memory is too low for it",
         std::io::ErrorKind::Unsupported => "the kernel has none, or lacks a part of it",
-        std::io::ErrorKind::InvalidInput => "the kernel is older than Linux 6.1",
+        std::io::ErrorKind::InvalidInput => "the kernel is older than Linux 6.13",
         _ => "it does not work here",
     };
     format!("no io_uring: {told} ({why})")
@@ -81,11 +81,11 @@ mod tests {
 
     #[test]
     fn epoll_is_always_to_be_had_and_every_choice_has_its_reason() {
-        let epoll = Wanted::Only(Io::Epoll).choose().unwrap();
+        let epoll = Wanted::Only(Io::Epoll).choose(1).unwrap();
         assert_eq!((epoll.io, epoll.io.name()), (Io::Epoll, "epoll"));
-        let auto = Wanted::Auto.choose().unwrap();
+        let auto = Wanted::Auto.choose(1).unwrap();
         assert!(!auto.reason.is_empty());
-        assert_eq!(auto.io == Io::Uring, Wanted::Only(Io::Uring).choose().is_ok());
+        assert_eq!(auto.io == Io::Uring, Wanted::Only(Io::Uring).choose(1).is_ok());
     }
 
     #[test]

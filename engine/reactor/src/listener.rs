@@ -151,7 +151,10 @@ async fn connection<P: Protocol>(
 ) {
     let name = serving.protocol.name();
     if serving.proxy_from.contain(remote.ip()) {
-        let header = Box::pin(within(serving.limits.handshake_timeout, read_header(&mut socket))).await;
+        // Before the gate, which counts who is behind the balancer.
+        let core = Core::current();
+        let header = core.unless_stopping(read_header(&mut socket));
+        let header = Box::pin(within(serving.limits.handshake_timeout, header)).await.flatten();
         match header.unwrap_or(Err(Error::TooSlow("the PROXY header"))) {
             Ok(Some(Addresses { source, destination })) => (remote, local) = (source, destination),
             Ok(None) => {}

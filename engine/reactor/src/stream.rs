@@ -50,10 +50,12 @@ impl Stream {
         }
     }
 
-    /// Ends our direction, with a close_notify under TLS.
-    pub(crate) async fn shutdown(&mut self) -> io::Result<()> {
+    /// Waits until all has left that was sent, and ends our direction: with a close_notify under TLS; on a plain
+    /// connection, whose closing says as much, only if it is to stay for a while.
+    pub(crate) async fn shutdown(&mut self, stays: bool) -> io::Result<()> {
         match self {
-            Stream::Plain(socket) => socket.end().await,
+            Stream::Plain(socket) if stays => socket.end().await,
+            Stream::Plain(socket) => socket.left().await,
             Stream::Tls(tls) => tls.shutdown().await,
         }
     }

@@ -18,7 +18,7 @@ use estafette_delivery::{Acceptor, ShardMachine, Shards};
 use estafette_directory::DirectoryMachine;
 use estafette_mailbox::{Structures, UidMaps, Watchers};
 use estafette_raft::{GroupId, Node as RaftNode, NodeId};
-use estafette_reactor::{Threads, tls};
+use estafette_reactor::{Io, Threads, tls};
 use estafette_storage::Store;
 use estafette_types::ShardId;
 use std::path::{Path, PathBuf};
@@ -114,9 +114,10 @@ impl Node {
     pub(crate) async fn start(config: Config, options: &StartOptions) -> Result<(Node, Ready), StartError> {
         let mut config = config;
         let descriptors = Descriptors::of_system();
-        let choice = config.node.io.wanted().choose()?;
+        let places = |io| descriptors.places(io, config.node.threads(), config.sessions.max);
+        let choice = config.node.io.wanted().choose(places(Io::Uring).connections)?;
         tracing::info!(io = choice.io.name(), reason = choice.reason, "how sessions move their bytes");
-        let places = descriptors.places(choice.io, config.node.threads(), config.sessions.max);
+        let places = places(choice.io);
         if config.sessions.max > places.sessions {
             tracing::warn!(
                 sessions = places.sessions,

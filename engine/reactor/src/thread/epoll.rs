@@ -4,7 +4,8 @@
 //! socket has no buffer: all sockets of the thread read through one that they share, which leaves with its bytes
 //! when it is at least half full.
 
-use bytes::{Buf, Bytes, BytesMut};
+use super::sockets::{BULK_BYTES, SLICES_MAX, advance, gone, remember};
+use bytes::{Bytes, BytesMut};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketFlags};
@@ -18,10 +19,6 @@ use std::time::Duration;
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 256;
-/// What is read at a time; the thread's one buffer.
-const READ_BYTES: usize = 64 * 1024;
-/// How many pieces go to the kernel in one call.
-const SLICES_MAX: usize = 64;
 /// The thread's bell, which is no socket: all it does is to end the sleep.
 const BELL: u64 = u64::MAX;
 
@@ -46,7 +43,7 @@ impl Epoll {
     pub(super) fn new(bell: BorrowedFd<'_>) -> io::Result<Epoll> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, bell, EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
-        let scratch = BytesMut::with_capacity(READ_BYTES);
+        let scratch = BytesMut::with_capacity(BULK_BYTES);
         Ok(Epoll { epoll, sockets: Slab::new(), events: Vec::with_capacity(EVENTS_MAX), scratch })
     }
 
@@ -115,8 +112,8 @@ impl Epoll {
                 Ok((_, count)) => {
                     // SAFETY: the kernel has written so many bytes, which are no more than there is room for.
                     unsafe { self.scratch.set_len(count.min(room)) };
-                    if input.is_empty() && count * 2 >= READ_BYTES {
-                        *input = std::mem::replace(&mut self.scratch, BytesMut::with_capacity(READ_BYTES));
+                    if input.is_empty() && count * 2 >= BULK_BYTES {
+                        *input = std::mem::replace(&mut self.scratch, BytesMut::with_capacity(BULK_BYTES));
                     } else {
                         input.extend_from_slice(&self.scratch);
                     }
@@ -192,26 +189,4 @@ impl Epoll {
         }
         Ok(())
     }
-}
-
-pub(super) fn remember(place: &mut Option<Waker>, context: &Context<'_>) {
-    if !place.as_ref().is_some_and(|old| old.will_wake(context.waker())) {
-        *place = Some(context.waker().clone());
-    }
-}
-
-/// Takes what was sent from the front.
-pub(super) fn advance(output: &mut VecDeque<Bytes>, mut sent: usize) {
-    while let Some(front) = output.front_mut() {
-        if sent < front.len() {
-            front.advance(sent);
-            return;
-        }
-        sent -= front.len();
-        output.pop_front();
-    }
-}
-
-pub(super) fn gone() -> io::Error {
-    io::ErrorKind::NotConnected.into()
 }

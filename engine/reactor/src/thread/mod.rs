@@ -19,6 +19,7 @@ mod timers;
 mod uring;
 
 pub(crate) use socket::{Listening, Socket};
+pub(crate) use sockets::BULK_BYTES;
 pub(crate) use tasks::poll_once;
 
 use crate::Error;
@@ -62,9 +63,10 @@ fn wake_here(remote: &Arc<Remote>, key: usize) -> bool {
     CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(wake)).unwrap_or(false)
 }
 
-/// Tries whether a thread could work by io_uring here.
-pub(crate) fn probe() -> std::io::Result<()> {
-    Sockets::open(Io::Uring, Remote::new()?.bell(), 1).map(drop)
+/// Tries whether threads with so many connections each could work by io_uring here.
+pub(crate) fn probe(connections: u32) -> std::io::Result<()> {
+    uring::probe()?;
+    Sockets::open(Io::Uring, Remote::new()?.bell(), connections).map(drop)
 }
 
 /// The threads.
@@ -183,6 +185,17 @@ impl Core {
     /// The program stops.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.get()
+    }
+
+    /// What a future yields, or `None` when the program stops first.
+    pub(crate) async fn unless_stopping<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        // Every task of the thread is polled when the program stops.
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Pending if self.is_stopping() => Poll::Ready(None),
+            polled => polled.map(Some),
+        })
+        .await
     }
 
     fn run(&self) -> std::io::Result<()> {

@@ -50,6 +50,11 @@ impl Socket {
         poll_fn(|context| self.poll_end(context)).await
     }
 
+    /// Waits until all has left that was sent.
+    pub(crate) async fn left(&self) -> io::Result<()> {
+        poll_fn(|context| self.core.sockets.borrow_mut().poll_left(self.key, context)).await
+    }
+
     fn poll_end(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
         self.core.sockets.borrow_mut().poll_end(self.key, context)
     }

@@ -6,13 +6,18 @@
 use super::epoll::Epoll;
 use super::uring::Uring;
 use crate::io::Io;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+/// What is received at a time while a message comes: who wants so much gets it, if it is there.
+pub(crate) const BULK_BYTES: usize = 64 * 1024;
+/// How many pieces go to the kernel in one call.
+pub(super) const SLICES_MAX: usize = 64;
 
 pub(super) enum Sockets {
     Uring(Box<Uring>),
@@ -91,6 +96,14 @@ impl Sockets {
         }
     }
 
+    /// Ready once all has left that was sent.
+    pub(super) fn poll_left(&mut self, key: usize, context: &Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Sockets::Uring(uring) => uring.poll_left(key, context),
+            Sockets::Epoll(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Ends our direction, once all has left that was sent.
     pub(super) fn poll_end(&mut self, key: usize, context: &Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -106,4 +119,26 @@ impl Sockets {
             Sockets::Epoll(epoll) => epoll.wait(longest),
         }
     }
+}
+
+pub(super) fn remember(place: &mut Option<Waker>, context: &Context<'_>) {
+    if !place.as_ref().is_some_and(|old| old.will_wake(context.waker())) {
+        *place = Some(context.waker().clone());
+    }
+}
+
+/// Takes what was sent from the front.
+pub(super) fn advance(output: &mut VecDeque<Bytes>, mut sent: usize) {
+    while let Some(front) = output.front_mut() {
+        if sent < front.len() {
+            front.advance(sent);
+            return;
+        }
+        sent -= front.len();
+        output.pop_front();
+    }
+}
+
+pub(super) fn gone() -> io::Error {
+    io::ErrorKind::NotConnected.into()
 }

@@ -4,7 +4,7 @@
 //! connection among the direct descriptors. (One multishot request would not tell the address, and would
 //! take more connections than there are places.)
 
-use super::super::epoll::gone;
+use crate::thread::sockets::gone;
 use socket2::{SockAddr, SockAddrStorage};
 use std::collections::VecDeque;
 use std::io;
@@ -12,8 +12,13 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::task::Waker;
 
-/// Connections that are waited for at the same time.
-pub(super) const ACCEPTS_AT_ONCE: usize = 16;
+/// Connections that one listener waits for at the same time.
+const ACCEPTS_AT_ONCE_MAX: usize = 16;
+
+/// For how many connections each listener may wait: no more than its share of the places that are left.
+pub(super) fn accepts_at_once(places: usize, taken: usize, listeners: usize) -> usize {
+    (places.saturating_sub(taken) / listeners.max(1)).clamp(1, ACCEPTS_AT_ONCE_MAX)
+}
 
 pub(super) struct Listener {
     pub(super) fd: OwnedFd,

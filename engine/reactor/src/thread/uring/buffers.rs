@@ -5,6 +5,7 @@
 //! itself, for which a new one is lent.
 
 use super::ring::Ring;
+use crate::thread::sockets::BULK_BYTES;
 use bytes::BytesMut;
 use io_uring::types::BufRingEntry;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -37,7 +38,8 @@ impl Group {
         let buffers = (0..count).map(|_| BytesMut::with_capacity(each)).collect();
         let mut group = Group { id, list, layout, tail: 0, each, buffers };
         let submitter = ring.submitter();
-        // SAFETY: the list is as large as said and lives until after the ring (see `Lent`).
+        // SAFETY: the list is as large as said, and lives until no request is left that takes a buffer (see `Lent`);
+        // nothing else makes the kernel look at it.
         unsafe { submitter.register_buf_ring_with_flags(list.as_ptr() as u64, count, id, 0) }?;
         for number in 0..count {
             group.lend_again(number);
@@ -56,7 +58,7 @@ impl Group {
         assert!(count <= each, "the kernel keeps to the size of a buffer");
         // SAFETY: the kernel has written so many bytes, which are no more than there is room for.
         unsafe { buffer.set_len(count) };
-        if into.is_empty() && count * 2 >= each && each >= super::LARGE_BYTES {
+        if into.is_empty() && count * 2 >= each && each >= BULK_BYTES {
             *into = std::mem::replace(buffer, BytesMut::with_capacity(each));
         } else {
             into.extend_from_slice(buffer);
@@ -85,7 +87,7 @@ impl Group {
 }
 
 impl Drop for Group {
-    /// By then the kernel has given everything back (see `Lent`).
+    /// By then no request is left that could take a buffer (see `Lent`); the ring ends next.
     fn drop(&mut self) {
         // SAFETY: allocated with this layout.
         unsafe { dealloc(self.list.as_ptr().cast(), self.layout) };

@@ -1,10 +1,9 @@
 //! Several pieces sent by one request: the lists that the kernel reads when a request is handed over.
 
+use crate::thread::sockets::SLICES_MAX;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
-/// How many pieces go to the kernel in one request.
-pub(super) const SLICES_MAX: usize = 64;
 /// Lists that are kept for the next requests.
 const SPARE_MAX: usize = 64;
 

@@ -11,14 +11,16 @@
 mod accept;
 mod buffers;
 mod message;
+mod probe;
 mod receive;
 mod ring;
 mod send;
 mod socket;
 mod token;
 
-use super::epoll::{gone, remember};
-use accept::{ACCEPTS_AT_ONCE, Accept, Listener};
+use super::sockets::{BULK_BYTES, gone, remember};
+use accept::{Accept, Listener, accepts_at_once};
+pub(super) use probe::probe;
 use buffers::Group;
 use io_uring::{cqueue, opcode, types};
 use message::Messages;
@@ -30,7 +32,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use token::Token;
 
@@ -39,11 +41,9 @@ const COMMAND_BUFFERS: u16 = 256;
 /// A command fits in one. The kernel fills up to 32 of them for one socket before it lets us look: so much, and
 /// not more, may a peer leave that sends without end.
 const COMMAND_BYTES: usize = 2 * 1024;
-/// Buffers for messages.
+/// Buffers for messages, of `BULK_BYTES`; one that is at least half full leaves with its bytes, from any other
+/// they are copied, so that memory held is at most twice what was received.
 const LARGE_BUFFERS: u16 = 16;
-/// Their size; one that is at least half full leaves with its bytes, from any other they are copied, so that
-/// memory held is at most twice what was received.
-const LARGE_BYTES: usize = 64 * 1024;
 /// How long the end of a thread waits for the kernel to give back what it was lent.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -51,6 +51,8 @@ pub(super) struct Uring {
     ring: Ring,
     lent: ManuallyDrop<Lent>,
     listeners: Slab<Listener>,
+    /// How many connections the ring has places for.
+    places: usize,
     messages: Messages,
     completed: Vec<cqueue::Entry>,
     /// Sockets from which something leaves at once with the next hand-over.
@@ -75,13 +77,14 @@ impl Uring {
     pub(super) fn new(bell: BorrowedFd<'_>, connections: u32) -> io::Result<Uring> {
         let ring = Ring::open(connections)?;
         let commands = Group::lend(&ring, 0, COMMAND_BUFFERS, COMMAND_BYTES)?;
-        let large = Group::lend(&ring, 1, LARGE_BUFFERS, LARGE_BYTES)?;
+        let large = Group::lend(&ring, 1, LARGE_BUFFERS, BULK_BYTES)?;
         let (sockets, accepts, copies) = (Slab::new(), Slab::new(), Slab::new());
         let lent = ManuallyDrop::new(Lent { commands, large, sockets, accepts, copies });
         let mut uring = Uring {
             ring,
             lent,
             listeners: Slab::new(),
+            places: connections.try_into().unwrap_or(usize::MAX),
             messages: Messages::default(),
             completed: Vec::new(),
             at_once: Vec::new(),
@@ -138,16 +141,23 @@ impl Uring {
                 Poll::Pending
             }
         };
-        // After an error there is a pause.
-        if !matches!(polled, Poll::Ready(Err(_))) {
-            self.accept_more(key)?;
+        match polled {
+            // After an error there is a pause.
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            // Whoever has come is served; what is wrong is told to the next call.
+            Poll::Ready(Ok(_)) => _ = self.accept_more(key),
+            Poll::Pending => self.accept_more(key)?,
         }
         polled
     }
 
+    /// Waits for connections, for as many as there are places: others wait in the queue of the listener.
     fn accept_more(&mut self, key: usize) -> io::Result<()> {
+        let most = accepts_at_once(self.places, self.lent.sockets.len(), self.listeners.len());
         let Some(listener) = self.listeners.get_mut(key) else { return Ok(()) };
-        while listener.waiting + listener.ready.len() < ACCEPTS_AT_ONCE {
+        while listener.waiting + listener.ready.len() < most
+            && self.lent.sockets.len() + self.lent.accepts.len() < self.places
+        {
             let at = self.lent.accepts.insert(Box::new(Accept::new(key)));
             let Some(accept) = self.lent.accepts.get_mut(at) else { return Ok(()) };
             let (address, length) = ((&raw mut accept.storage).cast(), &raw mut accept.length);
@@ -224,25 +234,25 @@ impl Uring {
             return;
         }
         let close = opcode::Close::new(types::Fixed(socket.descriptor)).build();
+        if socket.in_place > 0 {
+            self.detach_copies(key);
+        }
         self.lent.sockets.remove(key);
         // SAFETY: it names no memory.
         let closed = unsafe { self.ring.push_silent(close.user_data(Token::Nobody.encode())) };
         if let Err(error) = closed {
             tracing::error!(%error, "a connection could not be closed");
         }
+        // A place is free.
+        for (_, listener) in self.listeners.iter_mut().filter(|(_, listener)| listener.waiting == 0) {
+            listener.reader.take().into_iter().for_each(Waker::wake);
+        }
     }
 
     /// Ends our direction of a socket, after all that was sent.
     pub(super) fn poll_end(&mut self, key: usize, context: &Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_left(key, context))?;
         let socket = self.lent.sockets.get_mut(key).ok_or_else(gone)?;
-        if let Some(errno) = socket.outbox.fault {
-            return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
-        }
-        if socket.outbox.bytes() > 0 {
-            remember(&mut socket.writer, context);
-            self.awaited = true;
-            return Poll::Pending;
-        }
         let end = opcode::Shutdown::new(types::Fixed(socket.descriptor), libc::SHUT_WR).build();
         // SAFETY: it names no memory.
         unsafe { self.ring.push(&end.user_data(Token::End(key).encode())) }?;
@@ -261,31 +271,33 @@ impl Uring {
 
     /// Hands over what the tasks have put down and waits for completions, no longer than this.
     pub(super) fn wait(&mut self, longest: Option<Duration>) -> io::Result<()> {
-        let awaited = std::mem::take(&mut self.awaited) && !self.at_once.is_empty();
         self.leave_at_once();
+        let awaited = std::mem::take(&mut self.awaited) && !self.at_once.is_empty();
         self.ring.enter(if awaited { Some(Duration::ZERO) } else { longest })?;
         self.messages.handed_over();
         let mut completed = std::mem::take(&mut self.completed);
         // All of them: that nothing was said about a request has a meaning.
         while self.ring.completed(&mut completed)? {}
-        completed.drain(..).for_each(|entry| self.complete(&entry));
+        let mut heard = Ok(());
+        for entry in completed.drain(..) {
+            heard = heard.and(self.complete(&entry));
+        }
         self.completed = completed;
         self.left_at_once();
-        Ok(())
+        heard
     }
 
-    fn complete(&mut self, entry: &cqueue::Entry) {
+    /// Fails when the thread would not hear others any more.
+    fn complete(&mut self, entry: &cqueue::Entry) -> io::Result<()> {
         let (result, flags) = (entry.result(), entry.flags());
         match Token::decode(entry.user_data()) {
+            Token::Bell if cqueue::more(flags) => {}
             Token::Bell => {
-                if !cqueue::more(flags) {
-                    self.ring.finished();
-                    if result >= 0
-                        && let Err(error) = self.hear_bell()
-                    {
-                        tracing::error!(%error, "a thread of sessions does not hear others any more");
-                    }
-                }
+                self.ring.finished();
+                return match result {
+                    0.. => self.hear_bell(),
+                    error => Err(io::Error::from_raw_os_error(-error)),
+                };
             }
             Token::Accept(at) => self.accepted(at, result),
             Token::Recv(key) => self.received(key, result, flags),
@@ -297,11 +309,17 @@ impl Uring {
             }
             Token::Nobody => {}
         }
+        Ok(())
     }
 
     /// The last completion of a request of a socket.
     fn finished(&mut self, key: usize) {
         self.ring.finished();
+        self.ended(key);
+    }
+
+    /// A request is done with its socket.
+    fn ended(&mut self, key: usize) {
         if let Some(socket) = self.lent.sockets.get_mut(key) {
             assert!(socket.in_flight > 0, "a socket stays until the last completion");
             socket.in_flight -= 1;
@@ -320,7 +338,10 @@ impl Drop for Uring {
         self.cancel(Token::Bell);
         let began = Instant::now();
         while self.ring.in_flight() > 0 && began.elapsed() < FAREWELL {
-            if let Err(error) = self.wait(Some(Duration::from_millis(20))) {
+            if let Err(error) = self.wait(Some(Duration::from_millis(20)))
+                // That of the bell.
+                && error.raw_os_error() != Some(libc::ECANCELED)
+            {
                 tracing::warn!(%error, "a ring failed at its end");
                 break;
             }

@@ -2,8 +2,8 @@
 
 use super::socket::Receiving;
 use super::token::Token;
-use super::{LARGE_BYTES, Uring};
-use crate::thread::epoll::{gone, remember};
+use super::Uring;
+use crate::thread::sockets::{BULK_BYTES, gone, remember};
 use bytes::BytesMut;
 use io_uring::{cqueue, opcode, squeue, types};
 use std::io;
@@ -39,7 +39,7 @@ impl Uring {
             return Poll::Ready(Ok(0));
         }
         remember(&mut socket.reader, context);
-        self.receive(key, want >= LARGE_BYTES)?;
+        self.receive(key, want >= BULK_BYTES)?;
         Poll::Pending
     }
 
@@ -91,16 +91,20 @@ impl Uring {
             Some(number) => group.lend_again(number),
             None => {}
         }
+        let mut again = false;
         match result {
             0 => socket.ended = true,
             1.. => {}
             error => match -error {
-                // Asked for, or to be tried again.
-                libc::ECANCELED | libc::ENOBUFS | libc::EINTR | libc::EAGAIN => {}
+                libc::ECANCELED => {}
+                // No buffer was left: by the next hand-over all are lent again.
+                libc::ENOBUFS | libc::EINTR | libc::EAGAIN => again = true,
                 errno => socket.read_fault = Some(errno),
             },
         }
-        socket.reader.take().into_iter().for_each(Waker::wake);
+        if !again {
+            socket.reader.take().into_iter().for_each(Waker::wake);
+        }
         let full = socket.receiving == Receiving::Commands && socket.inbox.len() >= INBOX_MAX;
         if cqueue::more(flags) {
             if full {
@@ -108,8 +112,21 @@ impl Uring {
             }
             return;
         }
+        let masses = socket.receiving == Receiving::Bulk;
+        // Who waits need not know that it goes on.
+        let again = again && socket.reader.is_some() && !socket.closing;
         socket.receiving = Receiving::Not;
         self.finished(key);
+        if again && let Err(error) = self.receive(key, masses) {
+            self.cannot_receive(key, &error);
+        }
         self.close_if_free(key);
+    }
+
+    fn cannot_receive(&mut self, key: usize, error: &io::Error) {
+        if let Some(socket) = self.lent.sockets.get_mut(key) {
+            socket.read_fault = Some(error.raw_os_error().unwrap_or(libc::EIO));
+            socket.reader.take().into_iter().for_each(Waker::wake);
+        }
     }
 }

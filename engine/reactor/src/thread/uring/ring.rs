@@ -36,7 +36,8 @@ pub(super) struct Ring {
 impl Ring {
     /// A ring with room for so many direct descriptors.
     pub(super) fn open(descriptors: u32) -> io::Result<Ring> {
-        // Its features are of Linux 6.1, which has multishot receive and rings of buffers too.
+        // Its features are of Linux 6.1, which has multishot receive and rings of buffers too; what is wanted
+        // beyond them is tried (see `probe`).
         let io = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -72,13 +73,16 @@ impl Ring {
     /// What the kernel is told to read or write lives, and stays where it is, until the last completion of
     /// the request; what it copies when the request is handed over (`msghdr`, `iovec`), until then.
     pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
-        // SAFETY: that of this function.
-        while unsafe { self.io.submission().push(entry) }.is_err() {
+        for _ in 0..HAND_OVER_TRIES {
+            // SAFETY: that of this function.
+            if unsafe { self.io.submission().push(entry) }.is_ok() {
+                self.in_flight += 1;
+                return Ok(());
+            }
             // Full: room is made by handing over.
             settled(self.io.submit())?;
         }
-        self.in_flight += 1;
-        Ok(())
+        Err(io::ErrorKind::OutOfMemory.into())
     }
 
     /// A request that says nothing when it succeeds, and is not counted.

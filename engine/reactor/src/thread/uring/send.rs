@@ -5,13 +5,13 @@
 //! so that the thread is not woken only to hear that; else it says how much has, and the rest is sent patiently.
 //!
 //! Bytes that the kernel takes from their place are kept until it says that it has done with them, which may
-//! be long after they count as sent: that is when a slice of the database's memory is let go.
+//! be long after they count as sent: that is when a slice of the database's memory is let go. The connection is
+//! closed without waiting for it, so that a peer which never reads cannot hold it.
 
 use super::Uring;
-use super::message::SLICES_MAX;
 use super::socket::Sending;
 use super::token::Token;
-use crate::thread::epoll::{gone, remember};
+use crate::thread::sockets::{SLICES_MAX, gone, remember};
 use bytes::Bytes;
 use io_uring::{cqueue, opcode, types};
 use std::collections::VecDeque;
@@ -31,7 +31,8 @@ const COPIED: u32 = 1 << 31;
 
 /// A request that sends bytes from where they lie.
 pub(super) struct ZeroCopy {
-    socket: usize,
+    /// None when the socket has been closed and only the kernel still reads.
+    socket: Option<usize>,
     bytes: usize,
     _pieces: Vec<Bytes>,
 }
@@ -75,6 +76,20 @@ impl Uring {
         Poll::Pending
     }
 
+    /// Ready once all has left that was sent.
+    pub(in crate::thread) fn poll_left(&mut self, key: usize, context: &Context<'_>) -> Poll<io::Result<()>> {
+        let socket = self.lent.sockets.get_mut(key).ok_or_else(gone)?;
+        match socket.outbox.fault {
+            Some(errno) => Poll::Ready(Err(io::Error::from_raw_os_error(errno))),
+            None if socket.outbox.bytes() == 0 => Poll::Ready(Ok(())),
+            None => {
+                remember(&mut socket.writer, context);
+                self.awaited = true;
+                Poll::Pending
+            }
+        }
+    }
+
     /// Puts down a request for what is to be sent, unless one is on its way.
     fn send(&mut self, key: usize, at_once: bool) -> io::Result<()> {
         let lent = &mut *self.lent;
@@ -92,7 +107,7 @@ impl Uring {
             let list = self.messages.list(outbox.pieces());
             let pieces: Vec<Bytes> = outbox.pieces().iter().take(SLICES_MAX).cloned().collect();
             let bytes = pieces.iter().map(Bytes::len).sum();
-            let at = lent.copies.insert(ZeroCopy { socket: key, bytes, _pieces: pieces });
+            let at = lent.copies.insert(ZeroCopy { socket: Some(key), bytes, _pieces: pieces });
             let entry = opcode::SendMsgZc::new(descriptor, list)
                 .ioprio(REPORT_USAGE)
                 .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL).cast_unsigned())
@@ -153,6 +168,8 @@ impl Uring {
             socket.outbox.sending = Sending::Nothing;
             socket.outbox.fail(error.raw_os_error().unwrap_or(libc::EIO));
             socket.writer.take().into_iter().for_each(Waker::wake);
+            // Whoever was woken is not to wait until something else happens.
+            self.awaited = true;
         }
     }
 
@@ -173,10 +190,10 @@ impl Uring {
     pub(super) fn sent(&mut self, key: usize, result: i32) {
         let Some(socket) = self.lent.sockets.get_mut(key) else { return };
         assert!(socket.outbox.sending != Sending::Nothing, "no word comes of what was taken to have left");
-        socket.in_flight -= 1;
         if socket.outbox.sending == Sending::Patiently {
             self.ring.finished();
         }
+        self.ended(key);
         self.account(key, result);
         self.close_if_free(key);
     }
@@ -186,31 +203,31 @@ impl Uring {
     pub(super) fn sent_from_place(&mut self, at: usize, result: i32, flags: u32) {
         let Some(copy) = self.lent.copies.get(at) else { return };
         let (key, bytes) = (copy.socket, copy.bytes);
-        let done = cqueue::notif(flags);
-        if done {
-            let copied = result.cast_unsigned() & COPIED != 0;
-            if copied {
-                self.meters.copied.increment(1)
-            } else {
-                self.meters.in_place.increment(1)
-            }
-            if let Some(socket) = self.lent.sockets.get_mut(key) {
+        let notice = cqueue::notif(flags);
+        let copied = notice && result.cast_unsigned() & COPIED != 0;
+        if notice {
+            let meter = if copied { &self.meters.copied } else { &self.meters.in_place };
+            meter.increment(1);
+        }
+        if !cqueue::more(flags) {
+            self.lent.copies.remove(at);
+            self.ring.finished();
+            if let Some(socket) = key.and_then(|key| self.lent.sockets.get_mut(key)) {
+                socket.in_place -= bytes;
                 socket.copied |= copied;
             }
         }
-        let last = !cqueue::more(flags);
-        if last {
-            self.lent.copies.remove(at);
-            self.finished(key);
-            if let Some(socket) = self.lent.sockets.get_mut(key) {
-                socket.in_place -= bytes;
-            }
-        }
-        if !done {
+        if let (false, Some(key)) = (notice, key) {
+            self.ended(key);
             self.account(key, result);
-        }
-        if last {
             self.close_if_free(key);
+        }
+    }
+
+    /// A socket goes while the kernel reads what was sent from its place: nobody waits for that.
+    pub(super) fn detach_copies(&mut self, key: usize) {
+        for (_, copy) in self.lent.copies.iter_mut().filter(|(_, copy)| copy.socket == Some(key)) {
+            copy.socket = None;
         }
     }
 
@@ -222,9 +239,11 @@ impl Uring {
         match usize::try_from(result) {
             Ok(count) => outbox.sent(count),
             Err(_) => match -result {
-                // There was no room at once, or not enough memory for sending from the place.
+                // There was no room at once; or sending from the place is not possible, so that a copy is tried.
                 libc::EAGAIN | libc::EINTR => {}
-                libc::ENOBUFS | libc::ENOMEM if !socket.copied => socket.copied = true,
+                libc::ENOBUFS | libc::ENOMEM | libc::EOPNOTSUPP | libc::EINVAL if !socket.copied => {
+                    socket.copied = true;
+                }
                 errno => outbox.fail(errno),
             },
         }
@@ -241,6 +260,6 @@ impl Uring {
 
     /// The requests that send from their place for a socket.
     pub(super) fn copies_of(&self, key: usize) -> Vec<usize> {
-        self.lent.copies.iter().filter(|(_, copy)| copy.socket == key).map(|(at, _)| at).collect()
+        self.lent.copies.iter().filter(|(_, copy)| copy.socket == Some(key)).map(|(at, _)| at).collect()
     }
 }

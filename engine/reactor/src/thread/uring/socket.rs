@@ -4,7 +4,7 @@
 //! Invariant: it stays, with all that the kernel was told of, until `in_flight` is zero; only then is its
 //! descriptor closed.
 
-use super::super::epoll::advance;
+use crate::thread::sockets::advance;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::task::Waker;
