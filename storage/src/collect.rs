@@ -8,6 +8,7 @@
 //! The store's own family has `0x02 ‖ time (u64 BE, ms) ‖ hash`: candidates in the order of time.
 //! `blob_ref` has the time of the last one for each hash; an older candidate of the same body is void.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use rocksdb::{ReadOptions, WriteBatch};
@@ -20,8 +21,6 @@ use crate::family::Family;
 use crate::key::{Key, prefix_range, successor};
 use crate::stage;
 
-/// Bytes of a body from which on its room is given back as soon as it is removed.
-const RECLAIM_BYTES: u64 = 64 * 1024 * 1024;
 const CANDIDATE: u8 = 0x02;
 const VALUE: [u8; 1] = [1];
 
@@ -38,10 +37,10 @@ pub struct Collected {
     pub more: bool,
 }
 
-/// The same, with the places from which much was removed.
+/// The same, with the places of the bodies and their bytes.
 pub(crate) struct Done {
     pub(crate) collected: Collected,
-    pub(crate) emptied: Vec<Place>,
+    pub(crate) emptied: Vec<(Place, u64)>,
 }
 
 /// Writes down that a body may have lost its last name.
@@ -55,12 +54,12 @@ fn candidate(time_ms: u64, hash: &BodyHash) -> Vec<u8> {
 }
 
 /// One round: looks at up to `limit` candidates from before `until_ms`; the writes are left to the caller. `owned`: bodies
-/// that commits on their way may name; they stay candidates.
+/// that commits on their way may name; they stay candidates, and do not keep others from being looked at.
 pub(crate) fn round(
     database: &Database,
     until_ms: u64,
     limit: usize,
-    owned: &[BodyHash],
+    owned: &HashSet<BodyHash>,
     out: &mut WriteBatch,
 ) -> Result<Done, Error> {
     let (mut done, mut emptied) = (Collected::default(), Vec::new());
@@ -68,16 +67,16 @@ pub(crate) fn round(
     let mut rows = database.db().raw_iterator_cf_opt(database.own(), within(range));
     rows.seek_to_first();
     while let Some(key) = rows.key() {
-        if done.examined == limit {
-            done.more = true;
-            break;
-        }
-        done.examined += 1;
         let candidate = parse(key);
         if candidate.is_some_and(|(_, hash)| owned.contains(&hash)) {
             rows.next();
             continue;
         }
+        if done.examined == limit {
+            done.more = true;
+            break;
+        }
+        done.examined += 1;
         if let Some((time_ms, hash)) = candidate
             && let Some(named) = Named::look(database, &hash)?
             && !named.names.is_named()
@@ -86,7 +85,7 @@ pub(crate) fn round(
             remove(database, out, &hash, &named.stored)?;
             done.bodies += 1;
             done.bytes += named.stored.len;
-            emptied.extend(Some(named.stored.place).filter(|_| named.stored.len >= RECLAIM_BYTES));
+            emptied.push((named.stored.place, named.stored.len));
         }
         out.delete_cf(database.own(), key);
         rows.next();

@@ -5,12 +5,12 @@
 //! watermark is written; after the first failure nothing is written any more. Finding no room is no failure:
 //! it is found before anything is written, and what waits is then written when there is room.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -21,9 +21,9 @@ use crate::body::{self, BodyHash, Place};
 use crate::collect::{self, Collected};
 use crate::database::Database;
 use crate::error::Error;
-use crate::family::Family;
+use crate::reclaim::Reclaim;
 use crate::space::Space;
-use crate::stage::{self, Owned};
+use crate::stage::{self, Left, Owned};
 use crate::store::now_ms;
 use crate::watermark::{MARKS_MAX, Mark, Watermark, WatermarkFile};
 
@@ -37,13 +37,11 @@ const JOIN_BYTES: usize = 16 * 1024 * 1024;
 const JOIN_COMMITS: usize = 1024;
 /// Bytes that a batch has beside what its commits bring: keys of bodies and the like.
 const BATCH_MORE_BYTES: usize = 1024;
-/// Chunks of a body from which on its room is given back as soon as it is removed: a blob file of them.
-const RECLAIM_CHUNKS: u64 = 256;
 /// How long the watermark may stay unsynced.
 const WATERMARK_SYNC: Duration = Duration::from_secs(1);
 /// Between two looks for room while the disk is full.
 const ROOM_PAUSE: Duration = Duration::from_millis(50);
-/// Between two looks at the reserve while nothing is to do.
+/// Between two looks at the room of the disk while nothing else is to do.
 const TEND_PAUSE: Duration = Duration::from_secs(1);
 
 /// Key of the store's own row with the number of the last commit.
@@ -69,7 +67,7 @@ struct Queue {
     commits: VecDeque<Commit>,
     rounds: VecDeque<Round>,
     /// Bodies under way that have no owner any more.
-    left: Vec<Place>,
+    left: Vec<Left>,
     bytes: usize,
     closed: bool,
 }
@@ -83,6 +81,9 @@ pub(crate) struct Shared {
     pub(crate) waiting: AtomicBool,
     /// Bodies under way that have an owner.
     pub(crate) owned: Owned,
+    /// Bytes of them, and how many there may be.
+    pub(crate) under_way_bytes: AtomicU64,
+    pub(crate) under_way_max_bytes: u64,
     failed: OnceLock<Arc<str>>,
     queue: Mutex<Queue>,
     filled: Condvar,
@@ -90,13 +91,20 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(database: Arc<Database>, space: Space, marks: Vec<Mark>) -> Shared {
+    pub(crate) fn new(
+        database: Arc<Database>,
+        space: Space,
+        marks: Vec<Mark>,
+        under_way_max_bytes: u64,
+    ) -> Shared {
         Shared {
             database,
             space,
             marks: Mutex::new(marks),
             waiting: AtomicBool::new(true),
             owned: Owned::default(),
+            under_way_bytes: AtomicU64::new(0),
+            under_way_max_bytes,
             failed: OnceLock::new(),
             queue: Mutex::default(),
             filled: Condvar::new(),
@@ -193,8 +201,8 @@ impl Shared {
     }
 
     /// The last owner of a body under way is gone.
-    pub(crate) fn let_go(&self, place: Place) {
-        self.queue.lock().left.push(place);
+    pub(crate) fn let_go(&self, left: Left) {
+        self.queue.lock().left.push(left);
         self.filled.notify_one();
     }
 
@@ -210,7 +218,7 @@ impl Shared {
 enum Work {
     Commits(Vec<Commit>),
     Round(Round),
-    Left(Vec<Place>),
+    Left(Vec<Left>),
     Idle,
     End,
 }
@@ -223,10 +231,8 @@ pub(crate) struct Committer {
     /// When the watermark was first written since its last sync.
     pub(crate) unsynced_since: Option<Instant>,
     /// Bodies under way that nobody will take, still to be removed.
-    pub(crate) left: Vec<Place>,
-    /// Places from which much was removed, whose room is still to be given back, and who does that.
-    pub(crate) emptied: Vec<Place>,
-    pub(crate) reclaiming: Option<JoinHandle<()>>,
+    pub(crate) left: Vec<Left>,
+    pub(crate) reclaim: Reclaim,
 }
 
 impl Committer {
@@ -241,21 +247,18 @@ impl Committer {
                     // Whoever asked may have gone.
                     let _ = round.reply.send(done);
                 }
-                Work::Left(places) => self.left.extend(places),
+                Work::Left(left) => self.left.extend(left),
                 Work::Idle => {}
                 Work::End => break,
             }
             self.remove_left();
-            self.reclaim();
+            self.reclaim.tend(&self.shared);
             if self.unsynced_since.is_some_and(|since| since.elapsed() >= WATERMARK_SYNC) {
                 self.sync_watermark();
             }
         }
         self.sync_watermark();
-        while let Some(reclaiming) = self.reclaiming.take() {
-            let _ = reclaiming.join();
-            self.reclaim();
-        }
+        self.reclaim.end(&self.shared.database);
     }
 
     /// Waits for what is to do next.
@@ -267,7 +270,7 @@ impl Committer {
                 return Work::End;
             }
             let left = match self.unsynced_since {
-                None if tended && self.left.is_empty() && self.emptied.is_empty() => {
+                None if tended && self.left.is_empty() && !self.reclaim.is_wanted() => {
                     self.shared.filled.wait(&mut queue);
                     continue;
                 }
@@ -372,52 +375,43 @@ impl Committer {
     fn collect(&mut self, round: &Round) -> Result<Collected, Error> {
         self.shared.check()?;
         let mut out = WriteBatch::default();
-        let owned: Vec<BodyHash> = self.shared.owned.lock().values().flatten().copied().collect();
+        let owned: HashSet<BodyHash> = self.shared.owned.lock().values().flatten().copied().collect();
         let done = collect::round(&self.shared.database, round.until_ms, round.limit, &owned, &mut out)?;
         if !out.is_empty() {
             self.shared.write_unsynced(out)?;
         }
-        self.emptied.extend(done.emptied);
+        done.emptied.into_iter().for_each(|(place, bytes)| self.reclaim.removed(place, bytes));
         Ok(done.collected)
     }
 
     /// Removes bodies under way that nobody took. Without room for that it is tried again with the next work, or after
     /// a pause.
     fn remove_left(&mut self) {
-        while let Some(place) = self.left.pop() {
-            match self.remove(&place) {
-                Ok(chunks) if chunks >= RECLAIM_CHUNKS => self.emptied.push(place),
-                Ok(_) => {}
+        while let Some(left) = self.left.pop() {
+            match self.remove(&left) {
+                Ok(()) => {}
                 Err(Error::Full { .. }) => {
-                    self.left.push(place);
+                    self.left.push(left);
                     break;
                 }
                 // The next start removes it.
                 Err(error) => tracing::warn!(%error, "a body that was not finished could not be removed"),
             }
-            self.shared.owned.lock().remove(&place);
+            self.shared.owned.lock().remove(&left.place);
         }
     }
 
-    fn remove(&self, place: &Place) -> Result<u64, Error> {
+    fn remove(&mut self, left: &Left) -> Result<(), Error> {
         let mut out = WriteBatch::default();
-        let chunks = stage::remove(&self.shared.database, &mut out, place)?;
-        if !out.is_empty() {
-            self.shared.write_unsynced(out)?;
+        if !stage::remove(&self.shared.database, &mut out, left)? {
+            return Ok(());
         }
-        Ok(chunks)
-    }
-
-    /// Has the files rewritten that list what was removed from these places, so that its room is given back now: RocksDB
-    /// does so by itself only when enough else is written, and a full disk would keep that from coming.
-    fn reclaim(&mut self) {
-        let busy = self.reclaiming.as_ref().is_some_and(|thread| !thread.is_finished());
-        if busy || self.emptied.is_empty() {
-            return;
+        self.shared.write_unsynced(out)?;
+        match left.bytes() {
+            Some(bytes) => self.reclaim.removed(left.place, bytes),
+            None => self.reclaim.removed_unknown(left.place),
         }
-        let (database, places) = (Arc::clone(&self.shared.database), std::mem::take(&mut self.emptied));
-        let work = move || places.iter().for_each(|place| database.compact(Family::Blob, &place.0));
-        self.reclaiming = thread::Builder::new().name("reclaim".into()).spawn(work).ok();
+        Ok(())
     }
 
     fn sync_watermark(&mut self) {

@@ -3,15 +3,18 @@
 //! Nothing here knows of commits, bodies or transactions.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, ReadOptions, WriteBatch};
+use rocksdb::{
+    BottommostLevelCompaction, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, ReadOptions,
+    WriteBatch,
+};
 use self_cell::self_cell;
 
 use crate::error::Error;
 use crate::family::Family;
-use crate::key::prefix_range;
 use crate::options;
 
 /// The open database and the lock of its folder; the lock goes after the database.
@@ -94,13 +97,31 @@ impl Database {
         self.borrow_dependent().own
     }
 
-    /// Rewrites the files that list rows of this prefix, so that what was removed of it gives its room back.
-    pub(crate) fn compact(&self, family: Family, prefix: &[u8]) {
+    /// Rewrites the tables of this range as far as something was removed from it, or all of them.
+    pub(crate) fn compact(&self, family: Family, range: &Range<Vec<u8>>, all: bool) {
         let mut options = CompactOptions::default();
         // Others go on meanwhile.
         options.set_exclusive_manual_compaction(false);
-        let range = prefix_range(prefix);
-        self.db().compact_range_cf_opt(self.handle(family), Some(range.start), Some(range.end), &options);
+        if all {
+            options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+        }
+        let (start, end) = (Some(&range.start), Some(&range.end).filter(|end| !end.is_empty()));
+        self.db().compact_range_cf_opt(self.handle(family), start, end, &options);
+    }
+
+    /// Whether bodies are moved out of a share of their files, the oldest, when tables that list them are rewritten.
+    pub(crate) fn set_moving(&self, share: Option<f64>) -> Result<(), rocksdb::Error> {
+        let (moving, share) = (share.is_some().to_string(), share.unwrap_or(0.0).to_string());
+        let options = [
+            ("enable_blob_garbage_collection", moving.as_str()),
+            ("blob_garbage_collection_age_cutoff", share.as_str()),
+        ];
+        self.db().set_options_cf(self.handle(Family::Blob), &options)
+    }
+
+    /// A number that RocksDB knows of a family; 0 if it does not.
+    pub(crate) fn number(&self, family: Family, property: &str) -> u64 {
+        self.db().property_int_value_cf(self.handle(family), property).ok().flatten().unwrap_or(0)
     }
 
     /// Writes into the log, without a sync.

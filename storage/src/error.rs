@@ -15,6 +15,14 @@ pub enum Error {
         /// Bytes that must be free for this.
         needed_bytes: u64,
     },
+    /// More is being written while it comes than the settings allow. Passing: the same may be tried again.
+    #[error("large messages of {bytes} bytes are under way, no more than {most_bytes} are taken at once")]
+    Busy {
+        /// Bytes under way.
+        bytes: u64,
+        /// The setting.
+        most_bytes: u64,
+    },
     /// A write or a sync failed earlier. Fatal: no write is taken until the program is started again.
     #[error("the store takes no more writes: {reason}")]
     Failed {
@@ -92,7 +100,10 @@ impl Error {
     /// True if trying again later cannot help without someone who looks after the node.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, Error::Full { .. } | Error::Invalid { .. } | Error::Random | Error::Closed)
+        !matches!(
+            self,
+            Error::Full { .. } | Error::Busy { .. } | Error::Invalid { .. } | Error::Random | Error::Closed
+        )
     }
 
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Error {

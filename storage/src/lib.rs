@@ -27,6 +27,7 @@ mod open;
 mod options;
 mod overlay;
 mod read;
+mod reclaim;
 mod recover;
 mod reserve;
 mod space;

@@ -14,14 +14,14 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::body::{self, Place};
+use crate::body;
 use crate::committer::COMMIT_KEY;
 use crate::database::Database;
 use crate::error::Error;
 use crate::options::Tuning;
 use crate::recover::Folder;
 use crate::space::Space;
-use crate::stage;
+use crate::stage::{self, Left};
 use crate::store::{Behind, FolderLock, Settings, make_dir};
 use crate::watermark::{Watermark, WatermarkFile};
 
@@ -35,7 +35,7 @@ pub(crate) struct Opened {
     pub(crate) behind: Option<Behind>,
     pub(crate) space: Space,
     /// Bodies that were under way and that nobody will take.
-    pub(crate) left: Vec<Place>,
+    pub(crate) left: Vec<Left>,
 }
 
 pub(crate) fn open(dir: &Path, settings: &Settings) -> Result<Opened, Error> {

@@ -12,7 +12,7 @@ const MIB: usize = 1024 * 1024;
 /// Bodies under this size stay in the tree: a blob file would cost more than it saves.
 const MIN_BLOB_BYTES: u64 = 1024;
 /// One blob file; small enough that collecting its garbage is a short job.
-const BLOB_FILE_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const BLOB_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// The write-ahead log is bounded by this, and with it the time of a start.
 const WAL_BYTES: u64 = 128 * 1024 * 1024;
 /// Memory for rows not yet in files, all families together.
@@ -74,9 +74,9 @@ impl<'a> Tuning<'a> {
             // What is read is often read again, and from here it needs no call of the system, no checksum and
             // no decompression.
             options.set_blob_cache(&self.cache);
-            options.set_enable_blob_gc(true);
-            options.set_blob_gc_age_cutoff(0.5);
-            options.set_blob_gc_force_threshold(0.6);
+            // See `reclaim`.
+            options.set_enable_blob_gc(false);
+            options.set_blob_gc_force_threshold(1.0);
         } else {
             options.set_merge_operator(MERGE, full_merge, partial_merge);
         }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::error::Error;
+use crate::options::BLOB_FILE_BYTES;
 use crate::reserve::{Reserve, SLICE_BYTES};
 
 /// How long an answer is good for, unless a write hangs on it.
@@ -95,6 +96,20 @@ impl Space {
         let short_ms = self.short_ms.load(Ordering::Relaxed);
         let refused = short_ms > 0 && self.now_ms().saturating_sub(short_ms) < ms(SHORT_FOR);
         refused || self.free_bytes() < self.min_free_bytes
+    }
+
+    /// True if there is so little room that what can be given back should be: long before mail is refused.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.min_free_bytes > 0 && (self.free_bytes() / 2 < self.min_free_bytes || self.is_short())
+    }
+
+    /// Room for what can wait: beyond what is kept free, or, of little, enough to get more by it.
+    pub(crate) fn spare_bytes(&self) -> u64 {
+        let free_bytes = self.free_bytes();
+        match free_bytes.saturating_sub(self.min_free_bytes) {
+            0 if free_bytes >= 3 * BLOB_FILE_BYTES => BLOB_FILE_BYTES,
+            spare_bytes => spare_bytes,
+        }
     }
 
     /// Sees to it that a write of so many bytes finds room.

@@ -15,6 +15,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use rocksdb::WriteBatch;
@@ -40,7 +41,6 @@ pub struct Staging {
     owner: Arc<Owner>,
     hasher: blake3::Hasher,
     chunk: Vec<u8>,
-    chunks: u32,
     len: u64,
 }
 
@@ -52,10 +52,10 @@ impl Staging {
     }
 
     pub(crate) fn at(place: [u8; 32], shared: Arc<Shared>) -> Staging {
-        let owner = Owner { place: Place(place), shared };
+        let owner = Owner { place: Place(place), chunks: AtomicU32::new(0), shared };
         owner.shared.owned.lock().insert(owner.place, None);
         let hasher = blake3::Hasher::new();
-        Staging { owner: Arc::new(owner), hasher, chunk: Vec::new(), chunks: 0, len: 0 }
+        Staging { owner: Arc::new(owner), hasher, chunk: Vec::new(), len: 0 }
     }
 
     /// Bytes so far.
@@ -97,7 +97,7 @@ impl Staging {
     /// # Errors
     /// As [`Staging::push`].
     pub fn finish(mut self) -> Result<NewBody, Error> {
-        if self.chunks == 0 {
+        if self.owner.chunks() == 0 {
             let chunk = std::mem::take(&mut self.chunk);
             return Ok(NewBody::of(vec![chunk.into()]));
         }
@@ -110,21 +110,22 @@ impl Staging {
     }
 
     fn write_chunk(&mut self) -> Result<(), Error> {
-        let shared = &self.owner.shared;
+        let (shared, number) = (&self.owner.shared, self.owner.chunks());
         shared.check()?;
         if shared.space.is_short() {
             return Err(shared.space.full());
         }
-        // Both look at the whole chunk while it is in the processor's cache.
-        self.hasher.update(&self.chunk);
+        // Counted first: what is counted is removed, whether it was written or not.
+        self.owner.another()?;
         let mut out = WriteBatch::with_capacity_bytes(self.chunk.len() + AROUND_BYTES);
         let (database, place) = (&shared.database, &self.owner.place);
-        if self.chunks == 0 {
+        if number == 0 {
             out.put_cf(database.own(), own_key(UNDER_WAY, place), body::encode_u64(now_ms()));
         }
-        out.put_cf(database.handle(Family::Blob), body::chunk_key(place, self.chunks), &self.chunk);
+        out.put_cf(database.handle(Family::Blob), body::chunk_key(place, number), &self.chunk);
         shared.write_unsynced(out)?;
-        self.chunks = self.chunks.saturating_add(1);
+        // The chunk is still in the processor's cache.
+        self.hasher.update(&self.chunk);
         self.chunk.clear();
         Ok(())
     }
@@ -139,7 +140,26 @@ impl fmt::Debug for Staging {
 /// Keeps a body that is under way. The last to go has what nobody took removed.
 pub(crate) struct Owner {
     place: Place,
+    chunks: AtomicU32,
     shared: Arc<Shared>,
+}
+
+/// What was written of a body that has no owner any more.
+pub(crate) struct Left {
+    pub(crate) place: Place,
+    /// Unknown after a crash.
+    pub(crate) chunks: Option<u32>,
+}
+
+impl Left {
+    /// About how many bytes it has.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        self.chunks.map(bytes_of)
+    }
+}
+
+fn bytes_of(chunks: u32) -> u64 {
+    u64::from(chunks) * CHUNK_BYTES as u64
 }
 
 impl fmt::Debug for Owner {
@@ -150,11 +170,30 @@ impl fmt::Debug for Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.shared.let_go(self.place);
+        let chunks = self.chunks();
+        self.shared.under_way_bytes.fetch_sub(bytes_of(chunks), Ordering::Relaxed);
+        self.shared.let_go(Left { place: self.place, chunks: Some(chunks) });
     }
 }
 
 impl Owner {
+    /// How many there are. Only who writes the body adds to them.
+    fn chunks(&self) -> u32 {
+        self.chunks.load(Ordering::Relaxed)
+    }
+
+    /// One more is to be written.
+    fn another(&self) -> Result<(), Error> {
+        let (one, most) = (bytes_of(1), self.shared.under_way_max_bytes);
+        let before = self.shared.under_way_bytes.fetch_add(one, Ordering::Relaxed);
+        if before.saturating_add(one) > most {
+            self.shared.under_way_bytes.fetch_sub(one, Ordering::Relaxed);
+            return Err(Error::Busy { bytes: before, most_bytes: most });
+        }
+        self.chunks.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Takes the body into a batch under its hash. `known`: where there is a body of this hash already, also earlier in
     /// this batch.
     ///
@@ -172,7 +211,8 @@ impl Owner {
             return Ok(());
         }
         if known.is_some() {
-            return remove(database, out, &self.place).map(drop);
+            let left = Left { place: self.place, chunks: Some(self.chunks()) };
+            return remove(database, out, &left).map(drop);
         }
         let under_way = own_key(UNDER_WAY, &self.place);
         if database.db().get_pinned_cf(database.own(), under_way)?.is_none() {
@@ -218,36 +258,38 @@ pub(crate) fn own_key(kind: u8, place: &Place) -> [u8; 33] {
     key
 }
 
-/// Places of bodies that were under way when the store was last closed.
-pub(crate) fn left_behind(database: &Database) -> Result<Vec<Place>, Error> {
+/// Bodies that were under way when the store was last closed.
+pub(crate) fn left_behind(database: &Database) -> Result<Vec<Left>, Error> {
     let range = prefix_range(&Key::new().u8(UNDER_WAY).build());
     let mut rows = database.db().raw_iterator_cf_opt(database.own(), within(range));
     rows.seek_to_first();
-    let mut places = Vec::new();
+    let mut left = Vec::new();
     while let Some(key) = rows.key() {
-        places.extend(key.get(1..).and_then(|place| place.try_into().ok()).map(Place));
+        let place = key.get(1..).and_then(|place| place.try_into().ok()).map(Place);
+        left.extend(place.map(|place| Left { place, chunks: None }));
         rows.next();
     }
     rows.status()?;
-    Ok(places)
+    Ok(left)
 }
 
-/// Removes what is under way at a place, if there is such; gives the number of its chunks.
-pub(crate) fn remove(database: &Database, out: &mut WriteBatch, place: &Place) -> Result<u64, Error> {
-    let under_way = own_key(UNDER_WAY, place);
+/// Removes what is under way at a place; false if nothing is. None of it is read.
+pub(crate) fn remove(database: &Database, out: &mut WriteBatch, left: &Left) -> Result<bool, Error> {
+    let under_way = own_key(UNDER_WAY, &left.place);
     if database.db().get_pinned_cf(database.own(), under_way)?.is_none() {
-        return Ok(0);
+        return Ok(false);
     }
     let blob = database.handle(Family::Blob);
-    let mut rows = database.db().raw_iterator_cf_opt(blob, within(prefix_range(&place.0)));
-    rows.seek_to_first();
-    let mut chunks = 0;
-    while let Some(key) = rows.key() {
-        out.delete_cf(blob, key);
-        chunks += 1;
-        rows.next();
+    match left.chunks {
+        Some(chunks) => {
+            (0..chunks).for_each(|number| out.delete_cf(blob, body::chunk_key(&left.place, number)));
+        }
+        // Its key would hide a range from every reader; after a crash alone that is worth it.
+        None => {
+            let range = prefix_range(&left.place.0);
+            out.delete_range_cf(blob, range.start, range.end);
+        }
     }
-    rows.status()?;
     out.delete_cf(database.own(), under_way);
-    Ok(chunks)
+    Ok(true)
 }

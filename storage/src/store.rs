@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::family::Family;
 use crate::open;
 use crate::read::{Cursor, Direction, Pinned, Read, Scan};
+use crate::reclaim::Reclaim;
 use crate::space::Space;
 use crate::stage::Staging;
 use crate::transaction::Transaction;
@@ -36,6 +37,8 @@ pub struct Settings {
     /// Free bytes of the disk under which the store is [`Health::Full`]; a half of it again is kept back from other
     /// programs. At least [`crate::MIN_FREE_BYTES_MIN`] for a node that keeps mail; 0 turns off all care for room.
     pub min_free_bytes: u64,
+    /// Bytes of all large messages that are being written while they come; past it the next are [`Error::Busy`].
+    pub under_way_max_bytes: u64,
     /// How long a body is kept after its last name went.
     pub collect_after: Duration,
     /// Threads that flush and compact.
@@ -52,6 +55,7 @@ impl Default for Settings {
         Settings {
             cache_bytes: 256 * 1024 * 1024,
             min_free_bytes: 256 * 1024 * 1024,
+            under_way_max_bytes: 16 * 1024 * 1024 * 1024,
             collect_after: Duration::from_secs(3600),
             background_jobs: 2,
             open_files: 1024,
@@ -101,7 +105,7 @@ impl Store {
         let opened = open::open(dir, &settings)?;
         let marks = opened.watermark.marks.values().copied().collect();
         let database = Arc::new(opened.database);
-        let shared = Arc::new(Shared::new(database, opened.space, marks));
+        let shared = Arc::new(Shared::new(database, opened.space, marks, settings.under_way_max_bytes));
         metrics::gauge!("estafette_storage_failed").set(0.0);
         let committer = Committer {
             shared: Arc::clone(&shared),
@@ -109,8 +113,7 @@ impl Store {
             watermark: opened.watermark,
             unsynced_since: None,
             left: opened.left,
-            emptied: Vec::new(),
-            reclaiming: None,
+            reclaim: Reclaim::new(),
         };
         let thread = thread::Builder::new()
             .name("committer".into())

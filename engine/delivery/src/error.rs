@@ -88,10 +88,10 @@ impl Error {
         }
     }
 
-    /// True when the disk is nearly full: 452 and NO [OVERQUOTA] are for accounts, this is for the node.
+    /// True when the disk is nearly full, or as much is under way as may be: 452 and NO [OVERQUOTA] are for accounts, this is for the node.
     pub fn is_disk_full(&self) -> bool {
-        use estafette_storage::Error::Full;
-        matches!(self, Error::Raft(estafette_raft::Error::Full) | Error::Storage(Full { .. }))
+        use estafette_storage::Error::{Busy, Full};
+        matches!(self, Error::Raft(estafette_raft::Error::Full) | Error::Storage(Full { .. } | Busy { .. }))
     }
 
     /// True when another shard may take now what this one did not (DESIGN 3.5).

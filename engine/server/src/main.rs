@@ -18,6 +18,10 @@ mod services;
 mod signals;
 mod sweep;
 
+/// Gives memory back to the system when sessions, caches or the store have done with it; RocksDB allocates by it too.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> std::process::ExitCode {
     cli::main()
 }

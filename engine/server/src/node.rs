@@ -203,6 +203,7 @@ async fn open_store(config: &Config, data: &Path, open_files: i32) -> Result<Sto
     settings.open_files = open_files;
     settings.cache_bytes = config.storage.cache_bytes;
     settings.min_free_bytes = config.storage.min_free_bytes;
+    settings.under_way_max_bytes = config.storage.under_way_max_bytes;
     settings.collect_after = Duration::from_secs(config.storage.collect_after_seconds);
     let folder = data.join("store");
     let opened = tokio::task::spawn_blocking(move || Store::open(&folder, settings)).await;

@@ -1,10 +1,15 @@
 //! Bodies that are written while they come: taken whole or not at all, shared, and removed when nobody takes them.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::{commit, copy, mark, open, settings};
+use crate::reclaim::{Bodies, Job};
 use crate::stage::{UNDER_WAY, left_behind};
 use crate::{Batch, BodyHash, CHUNK_BYTES, Direction, Error, Family, NewBody, Read, Settings, Store};
 
@@ -240,7 +245,7 @@ fn a_crash_while_staging_leaves_nothing() {
         std::fs::OpenOptions::new().write(true).open(log(&crashed)).unwrap().set_len(len).unwrap();
         let store = open(&crashed);
         settle(&store);
-        assert_eq!(left_behind(store.database()).unwrap(), []);
+        assert_eq!(left_behind(store.database()).unwrap().len(), 0);
         assert_eq!((chunks(&store), under_way(&store)), (4, 0), "cut at {len} of {end}");
         store.body(&hash(1)).unwrap().unwrap().verify().unwrap();
         assert!(store.body(&hash(3)).unwrap().is_none());
@@ -308,36 +313,132 @@ fn many_at_once() {
     assert_eq!((chunks(&store), under_way(&store)), (32, 0));
 }
 
-/// RocksDB gives the room of what was removed back, though nothing else is written.
+/// Files of bodies by name, with their bytes.
+fn blob_files(store: &Store) -> BTreeMap<OsString, u64> {
+    let files = std::fs::read_dir(store.dir().join("db")).unwrap().map(|file| file.unwrap());
+    let blobs = files.filter(|file| file.path().extension().is_some_and(|e| e == "blob"));
+    // One may go meanwhile.
+    blobs.filter_map(|file| Some((file.file_name(), file.metadata().ok()?.len()))).collect()
+}
+
+fn noise(bodies: u64, chunks: usize, mut each: impl FnMut(&[Vec<u8>])) {
+    for seed in 0..bodies {
+        let mut noise = blake3::Hasher::new().update(&seed.to_be_bytes()).finalize_xof();
+        let body: Vec<Vec<u8>> = (0..chunks)
+            .map(|_| {
+                let mut chunk = vec![0; CHUNK_BYTES];
+                noise.fill(&mut chunk);
+                chunk
+            })
+            .collect();
+        each(&body);
+    }
+}
+
+/// The room of what was given up comes back on a disk that fills up, though nothing else is written, and though none of
+/// it is large; what is kept is not written anew for it.
 #[test]
-fn a_large_one_that_is_given_up_gives_its_room_back() {
+fn what_is_given_up_gives_its_room_back_and_leaves_the_rest_alone() {
+    const MIB_20: u64 = 80 * CHUNK_BYTES as u64;
+    let dir = tempfile::tempdir().unwrap();
+    let disk = rustix::fs::statvfs(dir.path()).unwrap();
+    let free_bytes = disk.f_bavail * disk.f_frsize;
+    let scarce = Settings { min_free_bytes: free_bytes / 5 * 3, ..settings() };
+    let store = Store::open(dir.path(), scarce).unwrap();
+    noise(10, 40, |body| {
+        let body = NewBody::of(body.iter().map(|chunk| Bytes::copy_from_slice(chunk)).collect());
+        bring(&store, &[body], b"log");
+    });
+    // In files of its own: a file goes when nothing in it is wanted any more.
+    store.flush().unwrap();
+    let kept = blob_files(&store);
+    assert!(kept.values().sum::<u64>() >= 5 * MIB_20);
+    let mut given_up = Vec::new();
+    noise(16, 20, |body| {
+        let mut staging = store.stage().unwrap();
+        body.iter().for_each(|chunk| staging.push(chunk).unwrap());
+        given_up.push(staging);
+    });
+    store.flush().unwrap();
+    assert!(blob_files(&store).len() > kept.len());
+    drop(given_up);
+    settle(&store);
+    let end = Instant::now() + Duration::from_secs(30);
+    while blob_files(&store) != kept {
+        assert!(Instant::now() < end, "{:?} are there, {kept:?} are wanted", blob_files(&store));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(under_way(&store), 0);
+}
+
+/// Files of which little is wanted go, and what is wanted of them stays.
+#[test]
+fn files_that_are_wanted_in_part_are_tidied() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let used = || {
-        let files = std::fs::read_dir(dir.path().join("db")).unwrap();
-        let blobs = files
-            .map(|file| file.unwrap())
-            .filter(|file| file.path().extension().is_some_and(|e| e == "blob"));
-        blobs.map(|file| file.metadata().unwrap().len()).sum::<u64>()
-    };
-    let kept = staged(&store, 1, LEN);
-    bring(&store, &[kept], b"log");
-    // In a file of its own: a file goes when nothing in it is wanted any more.
-    store.flush().unwrap();
-    let mut staging = store.stage().unwrap();
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut noise = blake3::Hasher::new().finalize_xof();
-    for _ in 0..600 {
-        noise.fill(&mut chunk);
-        staging.push(&chunk).unwrap();
+    let mut hashes = Vec::new();
+    noise(40, 20, |body| {
+        let body = NewBody::of(body.iter().map(|chunk| Bytes::copy_from_slice(chunk)).collect());
+        hashes.push(body.hash());
+        bring(&store, &[body], b"log");
+    });
+    for hash in hashes.iter().enumerate().filter(|(number, _)| number % 4 != 0).map(|(_, hash)| *hash) {
+        release(&store, hash, b"log");
     }
+    assert_eq!(store.collect(100).unwrap().bodies, 30);
+    let (database, never) = (store.database(), AtomicBool::new(false));
+    Job::Forget(Bodies::of(database).parts()).run(database, &never);
+    let bytes = |store: &Store| blob_files(store).values().sum::<u64>();
+    let before = Bodies::of(database);
+    assert!(before.unwanted_bytes * 2 > before.bytes, "{before:?}");
+    let share = before.share_to_move(u64::MAX, false).unwrap();
+    Job::Move { share, parts: before.parts() }.run(database, &never);
+    let wanted = 10 * 20 * CHUNK_BYTES as u64;
+    assert!(bytes(&store) < wanted * 5 / 4, "{} bytes are there for {wanted}", bytes(&store));
+    for (number, hash) in hashes.iter().enumerate() {
+        match store.body(hash).unwrap() {
+            Some(body) => body.verify().unwrap(),
+            None => assert_ne!(number % 4, 0),
+        }
+    }
+    assert_eq!(Bodies::of(database).share_to_move(u64::MAX, true), None);
+}
+
+/// What a crash left goes too, without a look at its bytes.
+#[test]
+fn what_was_under_way_goes_though_it_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    let mut staging = store.stage().unwrap();
+    noise(1, 20, |body| body.iter().for_each(|chunk| staging.push(chunk).unwrap()));
     store.flush().unwrap();
-    assert!(used() > 500 * CHUNK_BYTES as u64, "{} bytes", used());
-    drop(staging);
+    let crashed = dir.path().join("crashed");
+    copy(store.dir(), &crashed);
+    for file in std::fs::read_dir(crashed.join("db")).unwrap().map(|file| file.unwrap().path()) {
+        if file.extension().is_some_and(|e| e == "blob") {
+            let mut bytes = std::fs::read(&file).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle..middle + 100].fill(0);
+            std::fs::write(&file, bytes).unwrap();
+        }
+    }
+    let store = open(&crashed);
     settle(&store);
-    // Until the store is closed at the latest.
-    drop(store);
-    assert!(used() < 100 * CHUNK_BYTES as u64, "{} bytes are still used", used());
-    let store = open(dir.path());
-    store.body(&hash(1)).unwrap().unwrap().verify().unwrap();
+    assert_eq!(left_behind(store.database()).unwrap().len(), 0);
+    assert_eq!((chunks(&store), under_way(&store)), (0, 0));
+}
+
+#[test]
+fn no_more_is_under_way_than_the_settings_allow() {
+    let dir = tempfile::tempdir().unwrap();
+    let most = Settings { under_way_max_bytes: 4 * CHUNK_BYTES as u64, ..settings() };
+    let store = Store::open(dir.path(), most).unwrap();
+    let first = staged(&store, 1, 2 * CHUNK_BYTES);
+    let mut second = store.stage().unwrap();
+    assert!(matches!(second.push(&text(2)), Err(Error::Busy { .. })));
+    drop(second);
+    bring(&store, &[first], b"log");
+    bring(&store, &[staged(&store, 2, LEN)], b"log");
+    settle(&store);
+    assert_eq!(under_way(&store), 0);
 }

@@ -378,6 +378,8 @@ pub(crate) struct StorageConfig {
     pub(crate) collect_after_seconds: u64,
     /// A message of this size or more is written to the disk while it comes, not gathered in memory.
     pub(crate) stage_from_bytes: usize,
+    /// So much of all of those may be under way; past it the next are told to come again.
+    pub(crate) under_way_max_bytes: u64,
 }
 
 impl Default for StorageConfig {
@@ -387,6 +389,7 @@ impl Default for StorageConfig {
             min_free_bytes: 256 * 1024 * 1024,
             collect_after_seconds: 3_600,
             stage_from_bytes: 1024 * 1024,
+            under_way_max_bytes: 16 << 30,
         }
     }
 }
@@ -465,6 +468,12 @@ impl Config {
             "storage.stage_from_bytes",
             (262_144..=67_108_864).contains(&self.storage.stage_from_bytes),
             "262144 (256 KiB) to 67108864 (64 MiB)",
+        )?;
+        let largest = self.smtp.message_max_bytes.max(self.imap.append_max_bytes);
+        range(
+            "storage.under_way_max_bytes",
+            self.storage.under_way_max_bytes / 2 >= largest as u64,
+            "twice the size of the largest message or more",
         )?;
         range("queue.retry_first_seconds", self.queue.retry_first_seconds >= 1, "1 or more")?;
         range(

@@ -20,10 +20,10 @@ mod token;
 
 use super::sockets::{BULK_BYTES, gone, remember};
 use accept::{Accept, Listener, accepts_at_once};
-pub(super) use probe::probe;
 use buffers::Group;
 use io_uring::{cqueue, opcode, types};
 use message::Messages;
+pub(super) use probe::probe;
 use ring::Ring;
 use send::ZeroCopy;
 use slab::Slab;

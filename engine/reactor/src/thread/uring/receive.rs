@@ -1,8 +1,8 @@
 //! Receiving: which request stands, and where its bytes go.
 
+use super::Uring;
 use super::socket::Receiving;
 use super::token::Token;
-use super::Uring;
 use crate::thread::sockets::{BULK_BYTES, gone, remember};
 use bytes::BytesMut;
 use io_uring::{cqueue, opcode, squeue, types};
