@@ -84,7 +84,7 @@ impl World {
     pub(crate) fn plan(&mut self, data: &Path) -> Plan {
         self.runs += 1;
         let snapshot = self.random.pick(&[500, 5000, 50_000]).copied().unwrap_or(5000);
-        let collect = self.random.pick(&[1, 3600]).copied().unwrap_or(3600);
+        let collect = self.random.pick(&[5, 3600]).copied().unwrap_or(3600);
         let mut storage = vec![format!("collect_after_seconds = {collect}")];
         // The largest messages of a load go into the store while they come.
         storage.push(format!("stage_from_bytes = {STAGE_FROM_BYTES}"));

@@ -15,10 +15,9 @@ enum Found {
     Framed(Framed),
     Line(Vec<u8>),
     Other(String),
-    Abandoned(Option<String>),
 }
 
-/// Reads until the input ends or the connection would, in pieces that the session would be given. The choices (which literals are refused, when
+/// Reads until the input ends or the connection would, in pieces that the session would be given. The choices (when
 /// a single line is awaited) follow from what was found so far alone.
 fn read(limits: Limits, pieces: Vec<&[u8]>, mut choices: Dice) -> Vec<Found> {
     let (mut framer, mut buffer, mut found) = (Framer::new(limits), BytesMut::new(), Vec::new());
@@ -50,10 +49,6 @@ fn read(limits: Limits, pieces: Vec<&[u8]>, mut choices: Dice) -> Vec<Found> {
                 Framed::Continue(announced) => {
                     assert!(announced.size <= limits.append.max(limits.literal));
                     found.push(Found::Framed(framed));
-                    if choices.one_in(8) {
-                        let tag = framer.abandon().map(|tag| tag.to_string());
-                        found.push(Found::Abandoned(tag));
-                    }
                 }
                 Framed::Part { .. } => panic!("no message is so large"),
                 Framed::Frame(_) | Framed::Refused(_) => {

@@ -26,7 +26,7 @@ append_max_bytes = {(LARGE_MB + 8) << 20}
 [storage]
 cache_bytes = 16777216
 stage_from_bytes = 262144
-collect_after_seconds = 1
+collect_after_seconds = 5
 """
 
 

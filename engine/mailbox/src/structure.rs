@@ -6,7 +6,7 @@
 //! its body.
 
 use crate::error::Error;
-use estafette_mime::{Part, Scanner, Structure};
+use estafette_mime::{PRINTED_MAX_BYTES, Part, Scanner, Structure};
 use estafette_storage::{Batch, Body, BodyHash, Family, Read, Store};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -16,8 +16,6 @@ use std::sync::Arc;
 pub const STRUCTURES_BYTES: u64 = 64 << 20;
 /// Bytes of a body that are held at once while it is scanned.
 const SCAN_BYTES: u64 = 1 << 20;
-/// Bytes that an envelope takes once it was printed (counted, not measured).
-const PRINTED_BYTES: usize = 512;
 /// Bytes of a usual structure, for the first size of the cache's table.
 const USUAL_BYTES: u64 = 4096;
 
@@ -116,7 +114,8 @@ fn load(store: &Store, hash: &BodyHash) -> Result<Option<Known>, Miss> {
 
 fn known(structure: Structure, row_bytes: usize) -> Known {
     let parts = structure.parts().len().saturating_mul(size_of::<Part>());
-    let bytes = row_bytes.saturating_add(parts).saturating_add(PRINTED_BYTES);
+    // Its envelope will be printed later: as much as that may take is counted now.
+    let bytes = row_bytes.saturating_add(parts).saturating_add(PRINTED_MAX_BYTES);
     Known { structure: Arc::new(structure), bytes: bytes as u64 }
 }
 

@@ -199,12 +199,14 @@ fn make_folder(path: &Path) -> std::io::Result<()> {
 }
 
 async fn open_store(config: &Config, data: &Path, open_files: i32) -> Result<Store, StartError> {
-    let mut settings = estafette_storage::Settings::default();
-    settings.open_files = open_files;
-    settings.cache_bytes = config.storage.cache_bytes;
-    settings.min_free_bytes = config.storage.min_free_bytes;
-    settings.under_way_max_bytes = config.storage.under_way_max_bytes;
-    settings.collect_after = Duration::from_secs(config.storage.collect_after_seconds);
+    let settings = estafette_storage::Settings {
+        open_files,
+        cache_bytes: config.storage.cache_bytes,
+        min_free_bytes: config.storage.min_free_bytes,
+        under_way_max_bytes: config.storage.under_way_max_bytes,
+        collect_after: Duration::from_secs(config.storage.collect_after_seconds),
+        ..estafette_storage::Settings::default()
+    };
     let folder = data.join("store");
     let opened = tokio::task::spawn_blocking(move || Store::open(&folder, settings)).await;
     Ok(opened??)

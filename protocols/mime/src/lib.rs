@@ -26,7 +26,7 @@ pub use body::{Decoded, decode_body, decode_text};
 pub use codec::DecodeError;
 pub use envelope::{Envelope, EnvelopeAddress};
 pub use fields::{Field, Fields, Select, field_values, fields, select_fields, unfolded};
-pub use part::{Disposition, HeaderBlock, Kind, Parameter, Part, PartRef, Structure};
+pub use part::{Disposition, HeaderBlock, Kind, PRINTED_MAX_BYTES, Parameter, Part, PartRef, Structure};
 pub use scan::Scanner;
 pub use words::decode_words;
 

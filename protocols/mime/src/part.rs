@@ -5,6 +5,9 @@ use bytes::Bytes;
 use std::ops::{Deref, Range};
 use std::sync::OnceLock;
 
+/// Bytes of an envelope as it is printed up to which it is kept; most have fewer.
+pub const PRINTED_MAX_BYTES: usize = 512;
+
 /// What a message is made of. Parts are in the order of their headers (a parent before its
 /// children); the first is the message itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,9 +232,12 @@ impl Structure {
         self.printed.0.get()
     }
 
-    /// Keeps the envelope as it is printed, for all who share the structure. The first text stays.
+    /// Keeps the envelope as it is printed, for all who share the structure, unless it has more than
+    /// [`PRINTED_MAX_BYTES`]. The first text stays.
     pub fn keep_printed(&self, text: &[u8]) {
-        self.printed.0.get_or_init(|| Bytes::copy_from_slice(text));
+        if text.len() <= PRINTED_MAX_BYTES {
+            self.printed.0.get_or_init(|| Bytes::copy_from_slice(text));
+        }
     }
 
     /// The size of the whole message in bytes, as stored.
@@ -260,6 +266,18 @@ mod tests {
         for numbers in [&[0][..], &[2], &[1, 1], &[u32::MAX]] {
             assert_eq!(section(&structure, numbers), None, "{numbers:?}");
         }
+    }
+
+    /// A structure held far more than a cache had counted for it.
+    #[test]
+    fn what_is_printed_is_kept_up_to_a_limit() {
+        let structure = Structure::of([b"Subject: x\r\n\r\nbody\r\n"]);
+        structure.keep_printed(&[b'x'; PRINTED_MAX_BYTES + 1]);
+        assert_eq!(structure.printed(), None);
+        structure.keep_printed(&[b'x'; PRINTED_MAX_BYTES]);
+        assert_eq!(structure.printed().map(Bytes::len), Some(PRINTED_MAX_BYTES));
+        structure.keep_printed(b"another");
+        assert_eq!(structure.printed().map(Bytes::len), Some(PRINTED_MAX_BYTES));
     }
 
     /// The tree of the example in RFC 9051 §6.4.5.1.

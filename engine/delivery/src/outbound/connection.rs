@@ -251,10 +251,11 @@ impl Connection {
 
     /// What the client wants to know of the message.
     async fn look_up(&mut self, wanted: Wanted) -> Event<'static> {
-        let Some(letter) = &mut self.letter else { return Event::Text(Vec::new()) };
-        match wanted {
-            Wanted::Text => Event::Text(letter.read()),
-            Wanted::Look => Event::Looked(letter.look().await),
+        match (wanted, &mut self.letter) {
+            (Wanted::Text, Some(letter)) => Event::Text(letter.read()),
+            (Wanted::Text, None) => Event::Text(Vec::new()),
+            (Wanted::Look, Some(letter)) => Event::Looked(letter.look().await),
+            (Wanted::Look, None) => Event::Looked(None),
         }
     }
 

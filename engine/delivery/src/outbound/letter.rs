@@ -39,19 +39,26 @@ impl Letter {
                 pieces
             }
             Err(error) => {
-                tracing::error!(%error, "a message on its way to another server cannot be read");
+                unreadable(&error);
                 Vec::new()
             }
         }
     }
 
-    /// Looks through the whole text, on a thread where that may take its time.
-    pub(super) async fn look(&self) -> Looked {
+    /// Looks through the whole text, on a thread where that may take its time; `None` when it cannot be read.
+    pub(super) async fn look(&self) -> Option<Looked> {
         let (body, start) = (self.body.clone(), self.start);
-        let looked = tokio::task::spawn_blocking(move || look(&body, start)).await;
-        // It panicked, or could not be read: then it is not sent to a server that may not take it.
-        looked.ok().and_then(Result::ok).unwrap_or(Looked { eight_bit: true, eight_bit_header: true })
+        match tokio::task::spawn_blocking(move || look(&body, start)).await {
+            Ok(Ok(looked)) => return Some(looked),
+            Ok(Err(error)) => unreadable(&error),
+            Err(error) => unreadable(&error),
+        }
+        None
     }
+}
+
+fn unreadable(error: &dyn std::error::Error) {
+    tracing::error!(%error, "a message on its way to another server cannot be read");
 }
 
 fn look(body: &Body, start: u64) -> Result<Looked, StorageError> {

@@ -4,6 +4,7 @@ use crate::node::*;
 use crate::relay::{Part, Relay};
 use estafette_delivery::outbound::RelayTls;
 use estafette_delivery::queue::ItemKey;
+use estafette_storage::{Batch, Direction, Family, Read};
 use estafette_types::BodyType;
 use std::time::Duration;
 
@@ -59,6 +60,39 @@ async fn large_messages_are_sent_as_they_are() {
     until("it was returned", || node.inbox("a").len() == 1).await;
     assert!(node.inbox("a")[0].contains("8BITMIME is needed"));
     assert_eq!(relay.bodies().len(), 3);
+    working.stop().await;
+    node.close().await;
+}
+
+/// A message whose text could not be looked through was returned, as if it needed 8BITMIME.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_now_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::open(folder.path()).await;
+    let relay = Relay::start(Part::default()).await;
+    let large = format!("{}{}", text("1"), "a line\r\n".repeat(100_000));
+    assert!(all_done(&node.submit_staged("x@example.net", &large, BodyType::EightBitMime).await));
+    // All chunks but the first are gone.
+    let rows = node.store.scan(Family::Blob, Vec::new()..Vec::new(), Direction::Forward).unwrap();
+    let lost: Vec<_> = rows.map(|row| row.unwrap()).filter(|row| !row.key.ends_with(&[0, 0, 0, 0])).collect();
+    assert!(!lost.is_empty());
+    let mut batch = Batch::new();
+    lost.iter().for_each(|row| batch.delete(Family::Blob, &row.key));
+    node.store.apply_batch(batch).unwrap();
+    let working = node.work(Some(target(relay.address, RelayTls::None)));
+    until("it was tried twice", || node.items().first().is_none_or(|item| item.attempts >= 2)).await;
+    working.stop().await;
+    let item = node.items().remove(0);
+    let reply = item.recipients[0].last_reply.as_ref().unwrap();
+    assert!(reply.starts_with("451 4.3.0 the message cannot be read"), "{reply}");
+    assert!(node.inbox("a").is_empty() && relay.bodies().is_empty());
+    // It goes out once it can be read again.
+    let mut batch = Batch::new();
+    lost.iter().for_each(|row| batch.put(Family::Blob, &row.key, &row.value));
+    node.store.apply_batch(batch).unwrap();
+    let working = node.work(Some(target(relay.address, RelayTls::None)));
+    node.sent().await;
+    assert_eq!(relay.bodies(), [large]);
     working.stop().await;
     node.close().await;
 }

@@ -365,6 +365,9 @@ impl Default for QueueConfig {
     }
 }
 
+/// Who has found a body by its last name may still be about to name it again: that takes no longer.
+const COLLECT_AFTER_SECONDS_MIN: u64 = 5;
+
 /// The database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -463,6 +466,11 @@ impl Config {
             "storage.min_free_bytes",
             self.storage.min_free_bytes >= estafette_storage::MIN_FREE_BYTES_MIN,
             "134217728 (128 MiB) or more: what is under way when the disk fills up needs that much",
+        )?;
+        range(
+            "storage.collect_after_seconds",
+            self.storage.collect_after_seconds >= COLLECT_AFTER_SECONDS_MIN,
+            "5 or more: what is under way may still name a body that was just let go",
         )?;
         range(
             "storage.stage_from_bytes",

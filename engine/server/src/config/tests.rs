@@ -66,6 +66,9 @@ fn unknown_keys_name_the_nearest() {
     assert!(said("[node]\nshards = 257").contains("node.shards"));
     let low = said("[storage]\nmin_free_bytes = 134217727");
     assert!(low.contains("'storage.min_free_bytes' must be 134217728 (128 MiB) or more"), "{low}");
+    let hasty = said("[storage]\ncollect_after_seconds = 4");
+    assert!(hasty.contains("'storage.collect_after_seconds' must be 5 or more"), "{hasty}");
+    assert!(Config::parse("[storage]\ncollect_after_seconds = 5").is_ok());
     assert!(said("[listen]\nsmtp = [\"nowhere\"]").contains("is no address to listen on"));
     assert!(said("[node\n").contains("not valid TOML"));
 }

@@ -4,7 +4,7 @@
 //! and the password, under a key that is made at the start and stands nowhere else. So another stored hash
 //! misses by construction, and whether the account may log in is asked of the directory every time; that
 //! entries are dropped when an account changes is tidiness. Only who knows the password sees a hit: all
-//! others are checked as if there were no cache, after the same work here whether the name exists or not.
+//! others are checked as if there were no cache, after as much work here whether the name exists or not.
 //!
 //! Must not be asked before the limits of failures were, and must not refuse anybody.
 
@@ -18,6 +18,11 @@ use quick_cache::sync::Cache;
 use std::fmt;
 use std::time::{Duration, Instant};
 use zeroize::{Zeroize, Zeroizing};
+
+/// Takes the place of a stored hash where there is none: as long as one that is made with the usual parameters.
+const STAND_IN: [u8; 97] = [b'-'; 97];
+/// Looked up for nobody: of no account, and nothing is kept of it.
+const NOBODY: AccountId = AccountId(0);
 
 /// The cache.
 pub(crate) struct Verified {
@@ -63,11 +68,11 @@ impl Verified {
     pub(super) fn credential(&self, login: Option<&Login>, password: &str) -> Credential {
         let stored = login.and_then(Login::password_hash);
         let account = login.filter(|_| stored.is_some()).map(|login| login.account.id);
-        let stored = stored.map_or("", |hash| hash.as_str());
+        let stored = stored.map_or(&STAND_IN[..], |hash| hash.as_str().as_bytes());
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&account.map_or(0, |account| account.0).to_le_bytes());
+        hasher.update(&account.unwrap_or(NOBODY).0.to_le_bytes());
         hasher.update(&(stored.len() as u64).to_le_bytes());
-        hasher.update(stored.as_bytes());
+        hasher.update(stored);
         hasher.update(password.as_bytes());
         let tag = Zeroizing::new(hasher.finalize());
         hasher.zeroize();
@@ -76,10 +81,9 @@ impl Verified {
 
     /// Whether it was verified a short while ago.
     pub(super) fn knows(&self, credential: &Credential, now: Instant) -> bool {
-        let entry = match (&self.entries, credential.account) {
-            (Some(entries), Some(account)) => entries.get(&account),
-            _ => None,
-        };
+        let account = credential.account.unwrap_or(NOBODY);
+        let entry = self.entries.as_ref().and_then(|entries| entries.get(&account));
+        let entry = entry.filter(|_| credential.account.is_some());
         // Hashes are compared in constant time.
         entry.is_some_and(|entry| (*entry.tag == *credential.tag) & (now < entry.until))
     }
@@ -150,7 +154,7 @@ impl Witness for Verified {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use estafette_directory::password::PasswordHash;
+    use estafette_directory::password::{Hasher, Parameters, PasswordHash};
     use estafette_directory::{Account, Role, Services};
     use estafette_types::Username;
     use std::sync::Arc;
@@ -226,6 +230,19 @@ mod tests {
         remember(&cache, &login(1, None), "", now);
         assert_eq!(cache.len(), 0);
         assert!(!knows(&cache, &login(1, None), "", now));
+    }
+
+    /// For an unknown name nothing was hashed but the password.
+    #[test]
+    fn the_stand_in_is_as_long_as_a_stored_hash() {
+        let LoginConfig { argon2_memory_kib: memory_kib, argon2_passes: passes, .. } = LoginConfig::default();
+        let hasher = Hasher::new(Parameters { memory_kib, passes, lanes: 1 }).unwrap();
+        assert_eq!(hasher.hash("kilo7 bravo").unwrap().as_str().len(), STAND_IN.len());
+        let cache = cache(300, 10);
+        let tags = [cache.credential(None, "x"), cache.credential(Some(&login(1, None)), "x")].map(|c| c.tag);
+        assert_eq!(*tags[0], *tags[1], "the same for one that has no password");
+        let stored = std::str::from_utf8(&STAND_IN).unwrap();
+        assert_eq!(*tags[0], *cache.credential(Some(&login(0, Some(stored))), "x").tag);
     }
 
     #[test]

@@ -56,8 +56,6 @@ struct Draft {
     bytes: u64,
     appended: u64,
     literals: usize,
-    /// Literals that were handed over in parts.
-    parted: usize,
     /// Why it is refused, as soon as it is: from then on nothing of it is kept.
     refusal: Option<Fault>,
     swallowed: u64,
@@ -118,20 +116,6 @@ impl Framer {
             self.draft.refuse(fault);
             self.state = State::Swallow { left };
         }
-    }
-
-    /// Instead of the continuation that [`Framed::Continue`] asks for: forgets the command, whose tag
-    /// is given back to refuse it. Without effect at any other time.
-    pub fn abandon(&mut self) -> Option<Tag> {
-        match &self.state {
-            State::Literal { literal, .. } if literal.body.is_empty() => self.forget(),
-            _ => None,
-        }
-    }
-
-    fn forget(&mut self) -> Option<Tag> {
-        self.state = State::Line;
-        std::mem::take(&mut self.draft).tag
     }
 
     /// Takes the next command from the front of the input.
@@ -279,9 +263,7 @@ impl Framer {
         self.draft.literals += 1;
         self.draft.pieces.push(Piece::Line(before));
         let parted = message && size >= self.limits.part_from && size > PART_BYTES as u64;
-        let place = self.draft.parted;
-        self.draft.parted += usize::from(parted);
-        let parts = parted.then_some(Parts { place, bytes: 0, nul: false });
+        let parts = parted.then_some(Parts { bytes: 0, nul: false });
         self.state =
             State::Literal { left: size, size, literal: Literal { body: Rope::new(), parts, literal8 } };
         if non_sync { None } else { Some(Framed::Continue(Announced { size, message })) }
@@ -364,7 +346,8 @@ impl Framer {
     }
 
     fn fatal(&mut self, fault: Fault) -> Framed {
-        let tag = self.forget();
+        self.state = State::Line;
+        let tag = std::mem::take(&mut self.draft).tag;
         Framed::Fatal(CommandError { tag, fault })
     }
 }

@@ -27,8 +27,8 @@ pub enum Event<'a> {
     Mail(Box<Outgoing>),
     /// The next bytes of the text, asked for by [`ClientAction::Read`]; none if they cannot be had.
     Text(Vec<Bytes>),
-    /// What there is in the text, asked for by [`ClientAction::Look`].
-    Looked(Looked),
+    /// What there is in the text, asked for by [`ClientAction::Look`]; `None` if it cannot be read.
+    Looked(Option<Looked>),
     /// All that was to be sent has left.
     Drained,
     /// The timer ran out.
@@ -337,16 +337,19 @@ impl Client {
                 self.phase = Phase::Looking(Box::new(message));
                 return self.out.push(ClientAction::Look);
             }
-            Err(Unfit::Refused(reply)) => {
-                self.out.push(ClientAction::Finished(vec![Outcome::of(reply); recipients]));
-                return self.ready();
-            }
+            Err(Unfit::Refused(reply)) => return self.unsent(recipients, &reply),
         };
         self.mails += 1;
         let mut sending = Sending::new(message, manner, self.config.lmtp, self.server.clone());
         let text = sending.start();
         self.phase = Phase::Sending(Box::new(sending));
         self.command(text);
+    }
+
+    /// Nothing was said of a message, so the session goes on.
+    fn unsent(&mut self, recipients: usize, reply: &Reply) {
+        self.out.push(ClientAction::Finished(vec![Outcome::of(reply.clone()); recipients]));
+        self.ready();
     }
 
     fn sending_replied(&mut self, mut sending: Box<Sending>, reply: Reply) {
@@ -408,16 +411,20 @@ impl Client {
             return self.pump();
         }
         // What was sent cannot be taken back; without its end the server does not take it.
-        self.fail(Reply::new(451, (4, 3, 0), "the message cannot be read"));
+        self.fail(unreadable());
     }
 
-    fn looked(&mut self, looked: Looked) {
+    fn looked(&mut self, looked: Option<Looked>) {
         let phase = std::mem::replace(&mut self.phase, Phase::Idle);
         let Phase::Looking(mut message) = phase else {
             self.phase = phase;
             return;
         };
-        message.looked = Some(looked);
+        if looked.is_none() {
+            // That says nothing about the message: trying again may help.
+            return self.unsent(message.envelope.recipients.len(), &unreadable());
+        }
+        message.looked = looked;
         self.mail(*message);
     }
 
@@ -454,4 +461,8 @@ impl Client {
         self.phase = Phase::Closed;
         self.out.push(ClientAction::Close);
     }
+}
+
+fn unreadable() -> Reply {
+    Reply::new(451, (4, 3, 0), "the message cannot be read")
 }

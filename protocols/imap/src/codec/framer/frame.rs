@@ -72,8 +72,6 @@ pub struct Literal {
 /// What was handed over of a literal while it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts {
-    /// Its place among the literals of the command that were.
-    pub place: usize,
     /// Bytes of all parts.
     pub bytes: u64,
     /// There is NUL in them.
@@ -114,8 +112,7 @@ impl Frame {
 pub enum Framed {
     /// Nothing before more bytes come.
     Incomplete,
-    /// The client waits to be asked for a literal: send a continuation, or [`super::Framer::abandon`] the
-    /// command.
+    /// The client waits to be asked for a literal: send a continuation.
     Continue(Announced),
     /// Part of a large message of an APPEND that is still coming, for the engine to keep elsewhere than in memory.
     Part {

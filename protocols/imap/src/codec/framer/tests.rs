@@ -173,17 +173,6 @@ fn plain_lines_do_not_know_literals() {
 }
 
 #[test]
-fn a_command_can_be_refused_before_its_literal() {
-    let mut framer = Framer::new(LIMITS);
-    let mut input = BytesMut::from(&b"a APPEND x {10}\r\n"[..]);
-    assert_eq!(framer.next(&mut input), Framed::Continue(Announced { size: 10, message: true }));
-    assert_eq!(framer.abandon(), Tag::new("a"));
-    assert_eq!(framer.abandon(), None);
-    input.extend_from_slice(b"b NOOP\r\n");
-    assert_eq!(show(&[framer.next(&mut input)]), r#""b NOOP""#);
-}
-
-#[test]
 fn a_large_message_byte_by_byte_is_linear_and_shares_large_chunks() {
     let limits = Limits { part_from: u64::MAX, ..Limits::after_login(64 * 1024 * 1024) };
     let mut framer = Framer::new(limits);

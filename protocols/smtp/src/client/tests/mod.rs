@@ -3,6 +3,7 @@
 mod pair;
 mod scripts;
 mod second_opinion;
+mod unreadable;
 
 use super::*;
 use bytes::{Bytes, BytesMut};

@@ -90,7 +90,7 @@ impl Pair {
                 ClientAction::Look => {
                     let mut looking = Looked::begin();
                     looking.see(&self.text);
-                    queue.extend(self.client.step(Event::Looked(looking.end())));
+                    queue.extend(self.client.step(Event::Looked(Some(looking.end()))));
                 }
                 ClientAction::StartTls => queue.extend(self.client.step(Event::Secured)),
                 ClientAction::Arm(_) => {}

@@ -1,6 +1,7 @@
 //! What sets of UIDs can tell of a search before any message is read.
 
 use super::super::moment::{Moment, Stop};
+use super::ROWS_AT_ONCE;
 use estafette_imap::session::{Criterion, SystemFlags};
 use estafette_mailbox::{MailboxRef, read};
 use estafette_types::{ModSeq, UidSet};
@@ -35,22 +36,25 @@ pub(super) fn narrow(
     Ok((candidates, criterion))
 }
 
-/// Those of the candidates for which a criterion holds; `None` when sets alone do not tell.
+/// Those of the candidates for which a criterion holds; `None` when sets alone do not tell. What is read for
+/// a set is as long as the mailbox makes it, so few candidates are rather judged by their own rows.
 fn by_sets(
     moment: &Moment<'_>,
     at: MailboxRef,
     candidates: &UidSet,
     criterion: &Criterion,
 ) -> Result<Option<UidSet>, Stop> {
+    let few = candidates.len() <= ROWS_AT_ONCE;
     Ok(match criterion {
         Criterion::Anything => Some(candidates.clone()),
         Criterion::Never => Some(UidSet::new()),
         Criterion::Uids(uids) => Some(candidates.intersection(uids)),
-        Criterion::Flags(SystemFlags::DELETED) => {
+        Criterion::Flags(SystemFlags::DELETED) if !few => {
             Some(candidates.intersection(&read::deleted(&moment.view, at)?))
         }
         Criterion::ModSeqFrom(ModSeq(from)) => match from.checked_sub(1) {
             None => Some(candidates.clone()),
+            Some(_) if few => None,
             Some(before) => {
                 let row = moment.mailbox(at)?;
                 let all = moment.uids(at, &row)?;

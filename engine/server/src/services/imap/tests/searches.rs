@@ -6,10 +6,20 @@ use estafette_imap::codec::flag::Keyword;
 use estafette_imap::codec::search::When;
 use estafette_imap::session::ask::ModSeqOf;
 use estafette_imap::session::{Criterion, Folded};
+use estafette_storage::{Batch, Direction, Family, Read};
 
 impl Client {
     async fn search(&mut self, criterion: Criterion, modseq_of: ModSeqOf) -> (String, Option<ModSeq>) {
-        let (mailbox, among) = (self.id(), Arc::new(range(1, 100_000)));
+        self.search_among(range(1, 100_000), criterion, modseq_of).await
+    }
+
+    async fn search_among(
+        &mut self,
+        among: UidSet,
+        criterion: Criterion,
+        modseq_of: ModSeqOf,
+    ) -> (String, Option<ModSeq>) {
+        let (mailbox, among) = (self.id(), Arc::new(among));
         match self.ask(Ask::Search { mailbox, among, criterion: Box::new(criterion), modseq_of }).await {
             Answer::Found { uids, found_modseq, .. } => (uids.to_string(), found_modseq),
             other => panic!("{other:?}"),
@@ -125,6 +135,40 @@ async fn rows_and_sets_are_searched() {
     world.end().await;
 }
 
+/// A search of few messages, on the thread of the session, went through all rows of the mailbox that say what is
+/// deleted or has changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_of_few_reads_no_row_of_others() {
+    let (world, mut client) = world().await;
+    client.store(set(&[1]), StoreAction::Add, seen()).await;
+    // Whoever goes through those rows meets one that cannot be read.
+    let store = &world.engine.store;
+    let rows = store.scan(Family::Row, Vec::new()..Vec::new(), Direction::Forward).unwrap();
+    let mut batch = Batch::new();
+    let mut spoilt = 0;
+    for row in rows {
+        let key = row.unwrap().key;
+        // Kinds of rows: changes and deleted messages.
+        if let Some(20 | 22) = key.get(16) {
+            let longer = [&key[..], &[0xFF; 9]].concat();
+            batch.put(Family::Row, longer, [1]);
+            spoilt += 1;
+        }
+    }
+    assert_eq!(spoilt, 2);
+    store.apply_batch(batch).unwrap();
+    let is_deleted = Criterion::Flags(SystemFlags::DELETED);
+    let cases =
+        [(is_deleted.clone(), "3"), (is_deleted.negated(), "1:2"), (Criterion::ModSeqFrom(ModSeq(1)), "1:3")];
+    for among in [range(1, 3), range(1, 100_000)] {
+        for (criterion, expected) in cases.clone() {
+            let (found, _) = client.search_among(among.clone(), criterion, ModSeqOf::All).await;
+            assert_eq!(found, expected);
+        }
+    }
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_mailbox_is_searched_in_slices() {
     let world = World::new().await;
@@ -138,5 +182,11 @@ async fn a_large_mailbox_is_searched_in_slices() {
     let some: UidSet = (0..20).filter_map(|n| Uid::new(n * 500 + 1)).collect();
     let criterion = Criterion::all_of(vec![Criterion::Uids(some.clone()), body("sand")]);
     assert_eq!(client.found(criterion).await, some.to_string());
+    // So many that sets are asked.
+    let (_, modseq) = client.store(set(&[3, 9000]), StoreAction::Add, deleted()).await;
+    let is_deleted = Criterion::Flags(SystemFlags::DELETED);
+    assert_eq!(client.found(is_deleted.clone()).await, "3,9000");
+    assert_eq!(client.found(is_deleted.negated()).await, "1:2,4:8999,9001:10241");
+    assert_eq!(client.search(Criterion::ModSeqFrom(modseq), ModSeqOf::All).await.0, "3,9000");
     world.end().await;
 }
