@@ -21,7 +21,7 @@ STOP_SECONDS_MAX = 30
 class Server:
     """A node with a demonstration domain, on free loopback ports."""
 
-    def __init__(self, folder, config="", accounts=4, environment=None, wrapper=()):
+    def __init__(self, folder, config="", accounts=4, environment=None, wrapper=(), shards=None):
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.ready_file = self.folder / "ready.json"
@@ -33,9 +33,8 @@ class Server:
                   ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "pop3", "pop3s", "http")}
         lines = ["[listen]"] + [f'{name} = ["{address}"]' for name, address in listen.items()]
         self.config_file = self.folder / "estafette.toml"
-        if "[node]" not in config:
-            # Several, however few processors the machine has.
-            lines = ["[node]", "shards = 4"] + lines
+        if shards is not None:
+            lines = ["[node]", f"shards = {shards}"] + lines
         self.config_file.write_text("\n".join(lines) + "\n" + config)
         self.process = None
 
@@ -102,8 +101,8 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """One server for all tests that do no harm to it."""
-    node = Server(tmp_path_factory.mktemp("server"), accounts=40, config="""
+    """One server for all tests that do no harm to it, with several shards however few processors the machine has."""
+    node = Server(tmp_path_factory.mktemp("server"), accounts=40, shards=4, config="""
 [login]
 failure_delay_ms = 10
 failures_per_address = 1000

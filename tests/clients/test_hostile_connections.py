@@ -358,8 +358,11 @@ def test_nothing_said_before_the_handshake_counts_after_it(node, account, door):
             try:
                 wire.start_tls(node.tls())
             except ConnectionError:
-                # The alert came late.
+                # The alert came late: that was no fault of the server's, which serves the next one.
                 assert len(cut) > 4096
+                with raw(node, listener) as next_wire:
+                    next_wire.line()
+                assert "panicked" not in node.log()
                 continue
             # The session is at its start: nothing injected is answered, and nothing is left over.
             if protocol in ("smtp", "lmtp"):
