@@ -21,6 +21,7 @@ from thunderbird import MAILDIR, MBOX, STARTTLS, TLS, Account, Thunderbird
 pytestmark = needs("thunderbird")
 INBOX = ["INBOX"]
 OPEN_AGAIN_SECONDS = 2
+DOWNLOADS_MAX = 5
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +131,13 @@ def kept_to_the_bit(server, reader, messages):
     for body, message in zip(list(there.values())[-len(messages):], messages):
         assert body.endswith(message) and mail.without_added(body[:len(body) - len(message)]) == b""
     opened_until(reader, INBOX, lambda: len(reader.call("messages", INBOX)) == len(there), "all of INBOX", 40)
-    reader.call("download", INBOX)
-    kept = reader.kept(INBOX)
+    for _ in range(DOWNLOADS_MAX):
+        reader.call("download", INBOX)
+        kept = reader.kept(INBOX)
+        # It does nothing, and says that it is done, while Thunderbird is about to get the messages by itself.
+        if kept.keys() == there.keys():
+            break
+        time.sleep(OPEN_AGAIN_SECONDS)
     assert kept.keys() == there.keys()
     assert [uid for uid in there if kept[uid] != there[uid]] == []
 

@@ -15,7 +15,7 @@ pub(crate) struct NodeOptions {
     program: PathBuf,
     /// Its way of moving bytes.
     #[arg(long, default_value = "auto")]
-    pub(super) io: String,
+    io: String,
     /// A folder for its data, made anew and removed in the end.
     #[arg(long, default_value = "/tmp/estafette-crowd")]
     folder: PathBuf,
@@ -48,6 +48,11 @@ impl Node {
     /// The process.
     pub(super) fn pid(&self) -> u32 {
         self.server.pids().first().copied().unwrap_or_default()
+    }
+
+    /// How it moves bytes.
+    pub(super) fn io(&self) -> String {
+        self.server.io().to_owned()
     }
 
     /// Where a service listens.

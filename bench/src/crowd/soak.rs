@@ -160,7 +160,7 @@ impl Soak {
         if !tally.hung.is_empty() {
             leaks.push(format!("sessions hung: {:?}", tally.hung));
         }
-        let io = self.node.io.clone();
+        let io = node.io();
         let failed = !leaks.is_empty();
         let rest_seconds = rested.as_secs_f64();
         let result = SoakResult { io, seed: self.seed, tally, before, after, rest_seconds, memory, leaks };

@@ -80,7 +80,7 @@ impl Watch {
     pub(crate) async fn run(self) -> Result<(), BenchError> {
         let node = Node::start(&self.node, self.mailed + QUIET_ACCOUNTS, SETTINGS)?;
         let began = Instant::now();
-        let mut result = WatchResult { io: self.node.io.clone(), tls: self.tls, ..WatchResult::default() };
+        let mut result = WatchResult { io: node.io(), tls: self.tls, ..WatchResult::default() };
         let (sender, mut events) = mpsc::unbounded_channel();
         let mut workers = JoinSet::new();
         let jobs = self.jobs(&node)?;

@@ -80,6 +80,11 @@ impl Estafette {
         self.ready.get("listeners")?.get(name)?.as_str().map(str::to_owned)
     }
 
+    /// The way in which it moves bytes, as it says itself.
+    pub(crate) fn io(&self) -> &str {
+        self.ready.get("io").and_then(Value::as_str).unwrap_or("unknown")
+    }
+
     fn accounts(&self, text: impl Fn(&Value) -> Option<String>) -> Vec<String> {
         let accounts = self.ready.get("demo").and_then(|demo| demo.get("accounts")).and_then(Value::as_array);
         accounts.into_iter().flatten().filter_map(text).collect()

@@ -29,6 +29,8 @@ const FILL_BYTES_MIN: u64 = 4096;
 const NOTICE: Duration = Duration::from_secs(3);
 /// For removals to go on, and for service to come back.
 const BACK_WAIT: Duration = Duration::from_secs(20);
+/// Acknowledged before the disk fills up, so that there is something to remove until the end.
+const ENOUGH: u64 = 2_000;
 /// Between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -117,6 +119,7 @@ async fn filled(world: &mut World, disk: &Disk) -> Result<(), Stop> {
     disk.take()?;
     let load = world.load(&node)?;
     world.some_time().await;
+    until(BACK_WAIT, || load.acknowledged() >= ENOUGH).await;
     let wholly = world.random.one_in(2);
     let begin = Instant::now();
     disk.fill(if wholly { 0 } else { LEFT_BYTES })?;

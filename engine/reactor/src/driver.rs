@@ -24,7 +24,7 @@ const READ_COMMAND_BYTES: usize = 4 * 1024;
 /// An input limit from which a session is taken to read a message.
 const BULK_FROM_BYTES: usize = 256 * 1024;
 /// Output past which it is sent even though the session could go on.
-const OUTPUT_HIGH_BYTES: usize = 256 * 1024;
+const OUTPUT_HIGH_BYTES: usize = 64 * 1024;
 
 /// What a connection moved, for metrics.
 #[derive(Default)]

@@ -438,6 +438,8 @@ fn no_more_is_under_way_than_the_settings_allow() {
     assert!(matches!(second.push(&text(2)), Err(Error::Busy { .. })));
     drop(second);
     bring(&store, &[first], b"log");
+    // The commit is gone, not only told of.
+    settle(&store);
     bring(&store, &[staged(&store, 2, LEN)], b"log");
     settle(&store);
     assert_eq!(under_way(&store), 0);
