@@ -308,6 +308,7 @@ impl Committer {
         let mut result = self.write(&commits);
         // Nothing was written. Whoever waits here has been promised a place in the order, so nobody overtakes.
         while matches!(result, Err(Error::Full { .. })) && self.shared.waits() {
+            self.reclaim.tend(&self.shared);
             thread::sleep(ROOM_PAUSE);
             result = self.write(&commits);
         }

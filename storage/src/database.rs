@@ -109,6 +109,11 @@ impl Database {
         self.db().compact_range_cf_opt(self.handle(family), start, end, &options);
     }
 
+    /// Writes what a family has in memory into files.
+    pub(crate) fn flush(&self, family: Family) -> Result<(), rocksdb::Error> {
+        self.db().flush_cf(self.handle(family))
+    }
+
     /// Whether bodies are moved out of a share of their files, the oldest, when tables that list them are rewritten.
     pub(crate) fn set_moving(&self, share: Option<f64>) -> Result<(), rocksdb::Error> {
         let (moving, share) = (share.is_some().to_string(), share.unwrap_or(0.0).to_string());

@@ -3,10 +3,13 @@
 //! which in a store of large bodies and small tables is up to half of the store for every few hundred megabytes of new
 //! mail. So that is off, and this is what is done in its place, on a thread of its own:
 //!
-//! - [`Job::Forget`]: where room is scarce, tables are rewritten that list what was removed. Little is written, and whole
-//!   files go. RocksDB does that by itself when enough else is written, and a full disk would keep that from coming.
-//! - [`Job::Move`]: when a good part of all files is not wanted any more, bodies are moved out of some of the oldest.
-//!   What is written for that is at most a few times what it gives back, however large the store is.
+//! - [`Job::Forget`]: where room is scarce, tables are rewritten that list what was removed, and whole files go. RocksDB
+//!   does that by itself when enough else is written, and a full disk would keep that from coming.
+//! - [`Job::Move`]: when a good part of all files is not wanted any more, bodies are moved out of some of the oldest. In
+//!   the long run some two and a half bytes are written for each that it gives back, however large the store is; where
+//!   room is scarce, nine.
+//!
+//! Neither begins without room for the tables that it writes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +30,8 @@ const FORGET_BYTES: u64 = BLOB_FILE_BYTES;
 const PLACES_MAX: usize = 64;
 /// From one job to the next, so that clients which give up large messages over and over cannot keep the disk busy.
 const EVERY: Duration = Duration::from_secs(10);
+/// From one look at the files to the next.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Of a hundred bytes in files so many may be unwanted, and where room is scarce.
 const UNWANTED_MAX: u64 = 30;
 const UNWANTED_SCARCE_MAX: u64 = 10;
@@ -34,8 +39,13 @@ const UNWANTED_SCARCE_MAX: u64 = 10;
 /// rewritten for it.
 const MOVE_BYTES: u64 = 2 << 30;
 const MOVE_TABLES: u64 = 4;
-/// Tables are rewritten in parts of about this size, each of them with room for it.
+/// Tables are rewritten in parts of about this size, as far as RocksDB lets us: it takes the newest ones whole.
 const PART_BYTES: u64 = 128 * 1024 * 1024;
+/// The most that RocksDB rewrites at once (`max_compaction_bytes`), and what it writes out of memory first.
+const TABLES_AT_ONCE_BYTES: u64 = 1 << 30;
+const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
+/// With more states of the files in use than this, somebody reads for long, and nothing would go.
+const VERSIONS_MAX: u64 = 8;
 
 /// What was removed and may still be on the disk, and who gives its room back.
 pub(crate) struct Reclaim {
@@ -43,14 +53,16 @@ pub(crate) struct Reclaim {
     places: Vec<Place>,
     everywhere: bool,
     next: Instant,
-    thread: Option<JoinHandle<()>>,
+    /// Tells whether it did all of its job.
+    thread: Option<JoinHandle<bool>>,
     ended: Arc<AtomicBool>,
 }
 
 impl Reclaim {
+    /// What was removed before the last start is not known: enough, anywhere.
     pub(crate) fn new() -> Reclaim {
-        let (next, ended) = (Instant::now(), Arc::default());
-        Reclaim { removed_bytes: 0, places: Vec::new(), everywhere: false, next, thread: None, ended }
+        let (places, next, ended) = (Vec::new(), Instant::now(), Arc::default());
+        Reclaim { removed_bytes: FORGET_BYTES, places, everywhere: true, next, thread: None, ended }
     }
 
     /// So much was removed from a place.
@@ -78,18 +90,24 @@ impl Reclaim {
         if busy || Instant::now() < self.next {
             return;
         }
-        self.next = Instant::now() + EVERY;
+        if self.thread.take().is_some_and(|thread| !thread.join().unwrap_or(false)) {
+            // All of it again, some time.
+            (self.removed_bytes, self.everywhere) = (self.removed_bytes.max(FORGET_BYTES), true);
+        }
+        self.next = Instant::now() + LOOK_EVERY;
         let scarce = shared.space.is_scarce();
         let bodies = Bodies::of(&shared.database);
-        let job = if self.is_wanted() && scarce {
+        let spare_bytes = shared.space.spare_bytes().saturating_sub(bodies.room_for_tables());
+        let job = if self.is_wanted() && scarce && shared.space.free_bytes() > bodies.room_for_tables() {
             tracing::info!(bytes = self.removed_bytes, "room of removed messages is given back");
             Job::Forget(self.take_ranges(&bodies))
-        } else if let Some(share) = bodies.share_to_move(shared.space.spare_bytes(), scarce) {
+        } else if let Some(share) = bodies.share_to_move(spare_bytes, scarce) {
             tracing::info!(share, "messages are moved out of files that are wanted in part");
             Job::Move { share, parts: bodies.parts() }
         } else {
             return;
         };
+        self.next = Instant::now() + EVERY;
         let (database, ended) = (Arc::clone(&shared.database), Arc::clone(&self.ended));
         let work = move || job.run(&database, &ended);
         self.thread = thread::Builder::new().name("reclaim".into()).spawn(work).ok();
@@ -126,7 +144,19 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    pub(crate) fn run(self, database: &Database, ended: &AtomicBool) {
+    /// False if it is not all done.
+    pub(crate) fn run(self, database: &Database, ended: &AtomicBool) -> bool {
+        let faults = || database.number(Family::Blob, "rocksdb.background-errors");
+        let before = faults();
+        // Of what is only in memory nothing is known to tables. It fails where RocksDB has no room and waits for some.
+        let written = database.flush(Family::Blob);
+        if let Err(error) = &written {
+            tracing::warn!(%error, "room of removed messages cannot be given back now");
+        }
+        written.is_ok() && self.rewrite(database, ended) && faults() == before
+    }
+
+    fn rewrite(self, database: &Database, ended: &AtomicBool) -> bool {
         let (moving, parts) = match &self {
             Job::Forget(ranges) => (None, ranges),
             Job::Move { share, parts } => (Some(*share), parts),
@@ -135,7 +165,9 @@ impl Job {
             && let Err(error) = database.set_moving(Some(share))
         {
             tracing::warn!(%error, "bodies could not be moved together");
-            return;
+            // It may be on nevertheless.
+            let _ = database.set_moving(None);
+            return false;
         }
         for part in parts.iter().take_while(|_| !ended.load(Ordering::Relaxed)) {
             database.compact(Family::Blob, part, moving.is_some());
@@ -143,8 +175,10 @@ impl Job {
         if moving.is_some()
             && let Err(error) = database.set_moving(None)
         {
-            tracing::warn!(%error, "bodies are moved whenever tables are rewritten, until the next start");
+            // The setting holds, but the file of settings could not be written.
+            tracing::debug!(%error, "the store's settings were not written down");
         }
+        !ended.load(Ordering::Relaxed)
     }
 }
 
@@ -156,6 +190,8 @@ pub(crate) struct Bodies {
     /// Bytes of these that no table lists any more.
     pub(crate) unwanted_bytes: u64,
     pub(crate) table_bytes: u64,
+    /// States of these in use.
+    pub(crate) versions: u64,
 }
 
 impl Bodies {
@@ -166,14 +202,21 @@ impl Bodies {
             bytes: number("rocksdb.live-blob-file-size"),
             unwanted_bytes: number("rocksdb.live-blob-file-garbage-size"),
             table_bytes: number("rocksdb.live-sst-files-size"),
+            versions: number("rocksdb.num-live-versions"),
         }
+    }
+
+    /// What has to be free to rewrite tables: the old ones go only afterwards.
+    pub(crate) fn room_for_tables(&self) -> u64 {
+        self.table_bytes.min(TABLES_AT_ONCE_BYTES) + MEMORY_BYTES
     }
 
     /// Out of which share of the files bodies are to be moved now, with so much room to do it in.
     #[allow(clippy::cast_precision_loss)]
     pub(crate) fn share_to_move(&self, spare_bytes: u64, scarce: bool) -> Option<f64> {
         let most = if scarce { UNWANTED_SCARCE_MAX } else { UNWANTED_MAX };
-        if self.unwanted_bytes < 2 * BLOB_FILE_BYTES || self.unwanted_bytes / most < self.bytes / 100 {
+        let few = self.unwanted_bytes < 2 * BLOB_FILE_BYTES || self.versions > VERSIONS_MAX;
+        if few || self.unwanted_bytes / most < self.bytes / 100 {
             return None;
         }
         let each = (self.bytes / self.files.max(1)).max(1);
@@ -201,22 +244,30 @@ mod tests {
 
     #[test]
     fn bodies_are_moved_only_for_a_good_part_of_all_files() {
-        let bodies =
-            |unwanted_bytes| Bodies { files: 1600, bytes: 100 * GIB, unwanted_bytes, table_bytes: GIB / 10 };
+        let bodies = |unwanted_bytes| Bodies {
+            files: 1600,
+            bytes: 100 * GIB,
+            unwanted_bytes,
+            table_bytes: GIB / 10,
+            versions: 1,
+        };
         let share = |unwanted_gib, spare, scarce| bodies(unwanted_gib * GIB).share_to_move(spare, scarce);
         assert_eq!(share(29, u64::MAX, false), None);
         // 2 GiB of the oldest: 32 files.
         assert_eq!(share(31, u64::MAX, false), Some(32.5 / 1600.0));
         assert_eq!(share(11, GIB, true), Some(16.5 / 1600.0));
         assert_eq!(share(31, 0, false), None, "there is no room for it");
-        let small = Bodies { files: 3, bytes: 150 << 20, unwanted_bytes: 140 << 20, table_bytes: 1 };
+        let small =
+            Bodies { files: 3, bytes: 150 << 20, unwanted_bytes: 140 << 20, table_bytes: 1, versions: 1 };
         assert_eq!(small.share_to_move(u64::MAX, false), Some(1.0));
+        let read = Bodies { versions: VERSIONS_MAX + 1, ..small };
+        assert_eq!(read.share_to_move(u64::MAX, false), None, "nothing would go");
     }
 
     #[test]
     fn the_parts_are_all_keys() {
         for table_bytes in [0, 3 * PART_BYTES, 1000 * PART_BYTES] {
-            let bodies = Bodies { files: 1, bytes: 1, unwanted_bytes: 0, table_bytes };
+            let bodies = Bodies { files: 1, bytes: 1, unwanted_bytes: 0, table_bytes, versions: 1 };
             let parts = bodies.parts();
             assert_eq!(
                 (parts[0].start.as_slice(), parts[parts.len() - 1].end.as_slice()),

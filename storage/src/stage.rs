@@ -2,8 +2,8 @@
 //!
 //! Their hash is known only at the end, so their chunks get a random place. Until a commit takes the body
 //! ([`crate::Batch::bring_body`]), nothing can find it; that commit names its place under its hash, and its sync covers
-//! all chunks, which lie before it in the same write-ahead log. If an equal body is there already, the chunks are
-//! removed by the commit, and the other one is shared.
+//! all chunks, which lie before it in the same write-ahead log. If an equal body is there already, that
+//! one is shared, and the chunks are removed.
 //!
 //! The store's own family has, written with the first chunk, `0x03 ‖ place` → version, time (u64 BE, ms), as long as
 //! the body is under way; and then `0x04 ‖ place` → version, length (u64 BE), hash, as long as the body is there.
@@ -42,6 +42,8 @@ pub struct Staging {
     hasher: blake3::Hasher,
     chunk: Vec<u8>,
     len: u64,
+    /// A chunk could not be written: there is a hole.
+    failed: bool,
 }
 
 impl Staging {
@@ -55,7 +57,7 @@ impl Staging {
         let owner = Owner { place: Place(place), chunks: AtomicU32::new(0), shared };
         owner.shared.owned.lock().insert(owner.place, None);
         let hasher = blake3::Hasher::new();
-        Staging { owner: Arc::new(owner), hasher, chunk: Vec::new(), len: 0 }
+        Staging { owner: Arc::new(owner), hasher, chunk: Vec::new(), len: 0, failed: false }
     }
 
     /// Bytes so far.
@@ -74,8 +76,9 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::Full`] if the disk is nearly full: drop it then, and the room is given back. [`Error::Failed`],
-    /// [`Error::Invalid`] if it becomes too long.
+    /// [`Error::Busy`] if too much is under way; [`Error::Invalid`] if it becomes too long, or after an error.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        self.check()?;
         self.len = self.len.saturating_add(bytes.len() as u64);
         if self.len > LEN_MAX {
             return Err(Error::Invalid { reason: "body too long" });
@@ -97,6 +100,7 @@ impl Staging {
     /// # Errors
     /// As [`Staging::push`].
     pub fn finish(mut self) -> Result<NewBody, Error> {
+        self.check()?;
         if self.owner.chunks() == 0 {
             let chunk = std::mem::take(&mut self.chunk);
             return Ok(NewBody::of(vec![chunk.into()]));
@@ -109,7 +113,22 @@ impl Staging {
         Ok(NewBody::staged(hash, self.len, self.owner))
     }
 
+    fn check(&self) -> Result<(), Error> {
+        if self.failed {
+            Err(Error::Invalid { reason: "a part of the body was not written" })
+        } else {
+            Ok(())
+        }
+    }
+
     fn write_chunk(&mut self) -> Result<(), Error> {
+        self.failed = true;
+        self.try_write_chunk()?;
+        self.failed = false;
+        Ok(())
+    }
+
+    fn try_write_chunk(&mut self) -> Result<(), Error> {
         let (shared, number) = (&self.owner.shared, self.owner.chunks());
         shared.check()?;
         if shared.space.is_short() {
@@ -211,8 +230,8 @@ impl Owner {
             return Ok(());
         }
         if known.is_some() {
-            let left = Left { place: self.place, chunks: Some(self.chunks()) };
-            return remove(database, out, &left).map(drop);
+            // What was written goes with the owner.
+            return Ok(());
         }
         let under_way = own_key(UNDER_WAY, &self.place);
         if database.db().get_pinned_cf(database.own(), under_way)?.is_none() {

@@ -47,9 +47,11 @@ pub struct Listener {
 /// Binds an address for many clients: as many sockets as there are threads, between which the kernel
 /// divides the connections.
 ///
+/// `patience`: how long the kernel waits for a peer that takes nothing of what was sent, also when the session is over.
+///
 /// # Errors
 /// [`Error::Bind`].
-pub fn bind(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, Error> {
+pub fn bind(address: SocketAddr, count: usize, patience: Duration) -> Result<Vec<TcpListener>, Error> {
     let attempt = |address: SocketAddr, shared: bool| {
         let socket = Socket2::new(Domain::for_address(address), Type::STREAM, Some(Ip::TCP))?;
         socket.set_reuse_address(true)?;
@@ -59,6 +61,7 @@ pub fn bind(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, Error
         if shared {
             // Handed down to its connections: what is sent leaves at once.
             socket.set_tcp_nodelay(true)?;
+            socket.set_tcp_user_timeout(Some(patience))?;
             socket.listen(BACKLOG)?;
         }
         std::io::Result::Ok(TcpListener::from(socket))

@@ -167,7 +167,7 @@ async fn server_with(io: Io, setup: Setup) -> Server {
         tls::self_signed(folder.path(), &["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let certificates = tls::Certificates::load(vec![files]).unwrap();
     let threads = Arc::new(Threads::start(threads, io, places, &tokio::runtime::Handle::current()).unwrap());
-    let sockets = bind("127.0.0.1:0".parse().unwrap(), threads.count()).unwrap();
+    let sockets = bind("127.0.0.1:0".parse().unwrap(), threads.count(), limits.write_timeout).unwrap();
     let address = sockets[0].local_addr().unwrap();
     let listener = Listener {
         sockets,

@@ -59,7 +59,7 @@ impl Opener<'_> {
     ) -> Result<(), StartError> {
         let protocol = Arc::new(protocol);
         for endpoint in endpoints {
-            let sockets = bind_first(*endpoint, self.threads.count())?;
+            let sockets = bind_first(*endpoint, self.threads.count(), self.limits.write_timeout)?;
             self.note(protocol.name(), &sockets)?;
             let listener = Listener {
                 sockets,
@@ -89,10 +89,10 @@ impl Opener<'_> {
 }
 
 /// Binds the first of an endpoint's addresses that can be bound.
-fn bind_first(endpoint: Endpoint, count: usize) -> Result<Vec<TcpListener>, StartError> {
+fn bind_first(endpoint: Endpoint, count: usize, patience: Duration) -> Result<Vec<TcpListener>, StartError> {
     let mut last = None;
     for address in endpoint.candidates() {
-        match bind(address, count) {
+        match bind(address, count, patience) {
             Ok(sockets) => return Ok(sockets),
             Err(error) => last = last.or(Some(error)),
         }
@@ -156,7 +156,7 @@ pub(crate) fn start(
         opener.open(Pop3Protocol { name, engine: Arc::clone(engine), config }, endpoints, implicit)?;
     }
     for endpoint in &listen.http {
-        let sockets = bind_first(*endpoint, 1)?;
+        let sockets = bind_first(*endpoint, 1, opener.limits.write_timeout)?;
         opener.note("http", &sockets)?;
         for socket in sockets {
             let socket = tokio::net::TcpListener::from_std(socket).map_err(estafette_reactor::Error::from)?;

@@ -387,12 +387,12 @@ fn files_that_are_wanted_in_part_are_tidied() {
     }
     assert_eq!(store.collect(100).unwrap().bodies, 30);
     let (database, never) = (store.database(), AtomicBool::new(false));
-    Job::Forget(Bodies::of(database).parts()).run(database, &never);
+    assert!(Job::Forget(Bodies::of(database).parts()).run(database, &never));
     let bytes = |store: &Store| blob_files(store).values().sum::<u64>();
     let before = Bodies::of(database);
     assert!(before.unwanted_bytes * 2 > before.bytes, "{before:?}");
     let share = before.share_to_move(u64::MAX, false).unwrap();
-    Job::Move { share, parts: before.parts() }.run(database, &never);
+    assert!(Job::Move { share, parts: before.parts() }.run(database, &never));
     let wanted = 10 * 20 * CHUNK_BYTES as u64;
     assert!(bytes(&store) < wanted * 5 / 4, "{} bytes are there for {wanted}", bytes(&store));
     for (number, hash) in hashes.iter().enumerate() {
@@ -436,7 +436,8 @@ fn no_more_is_under_way_than_the_settings_allow() {
     let first = staged(&store, 1, 2 * CHUNK_BYTES);
     let mut second = store.stage().unwrap();
     assert!(matches!(second.push(&text(2)), Err(Error::Busy { .. })));
-    drop(second);
+    assert!(matches!(second.push(&text(2)), Err(Error::Invalid { .. })), "it has a hole");
+    assert!(matches!(second.finish(), Err(Error::Invalid { .. })));
     bring(&store, &[first], b"log");
     // The commit is gone, not only told of.
     settle(&store);

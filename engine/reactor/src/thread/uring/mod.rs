@@ -53,6 +53,8 @@ pub(super) struct Uring {
     listeners: Slab<Listener>,
     /// How many connections the ring has places for.
     places: usize,
+    /// The listener that had the last place that became free.
+    turn: usize,
     messages: Messages,
     completed: Vec<cqueue::Entry>,
     /// Sockets from which something leaves at once with the next hand-over.
@@ -85,6 +87,7 @@ impl Uring {
             lent,
             listeners: Slab::new(),
             places: connections.try_into().unwrap_or(usize::MAX),
+            turn: 0,
             messages: Messages::default(),
             completed: Vec::new(),
             at_once: Vec::new(),
@@ -190,7 +193,10 @@ impl Uring {
                     }
                 }
             }
-            Err(_) => Err(io::Error::from_raw_os_error(-result)),
+            Err(_) => {
+                self.place_is_free();
+                Err(io::Error::from_raw_os_error(-result))
+            }
         };
         let Some(listener) = self.listeners.get_mut(key) else { return };
         listener.waiting -= 1;
@@ -243,8 +249,21 @@ impl Uring {
         if let Err(error) = closed {
             tracing::error!(%error, "a connection could not be closed");
         }
-        // A place is free.
-        for (_, listener) in self.listeners.iter_mut().filter(|(_, listener)| listener.waiting == 0) {
+        self.place_is_free();
+    }
+
+    /// One listener that could not wait for connections may again; they take turns.
+    fn place_is_free(&mut self) {
+        let waits = |listener: &Listener| listener.waiting == 0 && listener.reader.is_some();
+        let mut waiting = self.listeners.iter().filter(|(_, listener)| waits(listener)).map(|(key, _)| key);
+        let first = waiting.next();
+        let Some(key) =
+            first.filter(|key| *key > self.turn).or(waiting.find(|key| *key > self.turn)).or(first)
+        else {
+            return;
+        };
+        self.turn = key;
+        if let Some(listener) = self.listeners.get_mut(key) {
             listener.reader.take().into_iter().for_each(Waker::wake);
         }
     }
