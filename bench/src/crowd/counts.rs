@@ -43,7 +43,7 @@ pub(super) struct Counts {
     pub(super) threads: u64,
     /// Proportional set size.
     pub(super) pss_kib: u64,
-    /// What the store's cache and write buffers say they hold; they fill up for long, and have limits.
+    /// What caches and the store's write buffers say they hold; they fill up for long, and have limits.
     pub(super) store_kib: u64,
 }
 
@@ -66,7 +66,8 @@ impl Counts {
         let metrics = metrics(node).await?;
         counts.sessions = sum(&metrics, "estafette_sessions{");
         counts.watches = sum(&metrics, "estafette_watches");
-        let store = ["estafette_storage_cache_bytes", "estafette_storage_memtable_bytes"];
+        let store =
+            ["estafette_storage_cache_bytes", "estafette_storage_memtable_bytes", "estafette_cache_bytes"];
         counts.store_kib = store.iter().map(|name| sum(&metrics, name)).sum::<u64>() / 1024;
         let pid = node.pid();
         counts.pss_kib = pss_kib(pid).unwrap_or_default();

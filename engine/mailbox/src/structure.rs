@@ -53,6 +53,11 @@ impl Structures {
         Structures { cache: Cache::with_weighter(items, bytes, Bytes) }
     }
 
+    /// Bytes that it takes, about.
+    pub fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
     /// The structure of a body; `None` when there is no such body. Reads the body only when it was
     /// never scanned before; who asks for the same at that time waits for it.
     ///

@@ -55,6 +55,11 @@ impl UidMaps {
         UidMaps { cache: Cache::with_weighter(items, bytes, Bytes) }
     }
 
+    /// Bytes that it takes, about.
+    pub fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
     /// The UIDs of a mailbox in the view that `row` was read from.
     pub fn read<R: Read + ?Sized>(
         &self,

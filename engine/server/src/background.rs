@@ -90,6 +90,9 @@ async fn gauges(engine: Arc<Engine>) {
             metrics::gauge!("estafette_directory_entries", "kind" => what).set(count as f64);
         }
         estafette_storage::record_metrics(&engine.store);
+        for (kind, bytes) in [("structures", engine.structures.bytes()), ("uids", engine.uid_maps.bytes())] {
+            metrics::gauge!("estafette_cache_bytes", "kind" => kind).set(bytes as f64);
+        }
         metrics::gauge!("estafette_watches").set(engine.watchers.count() as f64);
         tokio::time::sleep(GAUGES_PAUSE).await;
     }

@@ -480,7 +480,7 @@ impl Config {
         let largest = self.smtp.message_max_bytes.max(self.imap.append_max_bytes);
         range(
             "storage.under_way_max_bytes",
-            self.storage.under_way_max_bytes / 2 >= largest as u64,
+            self.storage.under_way_max_bytes / 2 >= largest,
             "twice the size of the largest message or more",
         )?;
         range("queue.retry_first_seconds", self.queue.retry_first_seconds >= 1, "1 or more")?;
