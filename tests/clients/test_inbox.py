@@ -87,3 +87,49 @@ def test_pop3_without_utf8_gets_ascii_headers_of_international_mail(server, acco
     modern.user(account["username"])
     modern.pass_(account["password"])
     assert (b"\r\n".join(modern.retr(1)[1]) + b"\r\n").endswith(FOREIGN)
+
+
+# More than the sockets of both sides hold, so that the server has to wait for who does not read.
+BLOCKS_BYTES = 24 << 20
+STREAMED_BYTES = 3 << 20
+
+
+def two_large(server, account):
+    """A client of an INBOX with two messages, of which the first fills every buffer on its way."""
+    client = mail.imap(server, account)
+    for size in (BLOCKS_BYTES, STREAMED_BYTES):
+        message = b"Subject: large\r\n\r\n" + b"0123456789 abcdef\r\n" * (size // 19)
+        assert client.append("INBOX", None, None, message)[0] == "OK"
+    client.select("INBOX")
+    return client
+
+
+def expunge_all(server, account):
+    with mail.imap(server, account) as other:
+        other.select("INBOX")
+        other.store("1:*", "+FLAGS.SILENT", "(\\Deleted)")
+        assert other.expunge()[0] == "OK"
+
+
+def test_imap_messages_that_go_while_nobody_reads_are_told_to_their_end(server, account):
+    client = two_large(server, account)
+    client.send(b"x FETCH 1:2 (BODY.PEEK[])\r\n")
+    assert b"FETCH" in client.readline()
+    expunge_all(server, account)
+    rest = bytearray()
+    while b"\r\nx " not in rest[-200:] and (piece := client.file.read1(1 << 16)):
+        rest += piece
+    assert b"\r\nx OK" in rest[-200:], rest[-200:]
+    assert rest.count(b"Subject: large") == 2 and len(rest) > BLOCKS_BYTES + STREAMED_BYTES - 100
+
+
+def test_a_pop3_message_that_goes_while_nobody_reads_is_told_to_its_end(server, account):
+    two_large(server, account).logout()
+    client = mail.pop3(server, account)
+    client._putcmd("RETR 1")
+    assert client._getresp().startswith(b"+OK")
+    expunge_all(server, account)
+    lines, octets = 0, 0
+    while (line := client._getline())[0] != b".":
+        lines, octets = lines + 1, octets + line[1]
+    assert octets > BLOCKS_BYTES - 100

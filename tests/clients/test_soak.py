@@ -7,7 +7,6 @@ import subprocess
 from conftest import IO, PROGRAM, beside
 
 SECONDS_MAX = 300
-ENDED_MAX = 5
 STATES = {"greeting", "handshake", "STARTTLS", "LOGIN", "AUTH", "literal", "DATA", "BDAT", "IDLE", "FETCH unread",
           "RETR unread", "flood"}
 
@@ -26,8 +25,4 @@ def test_nothing_is_kept_of_sessions_that_ended(tmp_path):
     others = [said for said in result["tally"]["refusals"]
               if "no such message" not in said and "EXPUNGEISSUED" not in said and "no message of this number" not in said
               and "in use" not in said.lower() and "has been removed" not in said]
-    # A defect that is still open: of some thousand sessions now and then one ends without a word in the middle of a FETCH
-    # that was not read for a while.
-    ended = [said for said in others if "FETCH unread: closed by the server" in said]
-    assert sum(result["tally"]["refusals"][said] for said in ended) <= ENDED_MAX
-    assert [said for said in others if said not in ended] == []
+    assert others == []

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use estafette_mailbox::{AccountRef, Action, MailboxName, MailboxRef, Response, WORK_MAX, read};
 use estafette_pop3::{Answer, Ask, Config, Failure, Refusal, Session, Snapshot};
 use estafette_reactor::{Peer, Protocol, Refusal as Full, Service};
+use estafette_storage::BodyHash;
 use estafette_types::{AccountId, Uid, UidSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ impl Protocol for Pop3Protocol {
     }
 
     fn open(&self, peer: Peer) -> (Session, Pop3Service) {
-        let service = Pop3Service { name: self.name, engine: Arc::clone(&self.engine), peer, inbox: None };
+        let service =
+            Pop3Service { name: self.name, engine: Arc::clone(&self.engine), peer, inbox: None, begun: None };
         (Session::new(Arc::clone(&self.config)), service)
     }
 
@@ -41,6 +43,8 @@ pub(crate) struct Pop3Service {
     engine: Arc<Engine>,
     peer: Peer,
     inbox: Option<MailboxRef>,
+    /// The message whose beginning was read last, with its size: it can be read to its end though it is removed meanwhile.
+    begun: Option<(Uid, BodyHash, u64)>,
 }
 
 impl Service<Session> for Pop3Service {
@@ -127,10 +131,19 @@ impl Pop3Service {
     }
 
     /// `None` when the message is gone.
-    fn read(&self, uid: Uid, range: Range<u64>) -> Result<Option<Vec<Bytes>>, EngineError> {
-        let Some(inbox) = self.inbox else { return Ok(None) };
-        let Some(message) = read::message(&self.engine.store, inbox, uid)? else { return Ok(None) };
-        Ok(Some(self.engine.store.body_of(message.body, message.size).read(range)?))
+    fn read(&mut self, uid: Uid, range: Range<u64>) -> Result<Option<Vec<Bytes>>, EngineError> {
+        let begun = self.begun.filter(|(of, ..)| *of == uid && range.start > 0);
+        let found = match (begun, self.inbox) {
+            (Some(begun), _) => Some(begun),
+            (None, Some(inbox)) => {
+                let message = read::message(&self.engine.store, inbox, uid)?;
+                message.map(|message| (uid, message.body, message.size))
+            }
+            (None, None) => None,
+        };
+        self.begun = found;
+        let Some((_, hash, size)) = found else { return Ok(None) };
+        Ok(Some(self.engine.store.body_of(hash, size).read(range)?))
     }
 
     async fn delete(&self, uids: &UidSet) -> Result<(), EngineError> {

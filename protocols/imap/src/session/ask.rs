@@ -125,12 +125,11 @@ pub enum Ask {
         /// at least one message. A body that is larger by itself is left out; it is read in pieces.
         budget_bytes: u64,
     },
-    /// Bytes of messages. Answered by [`Answer::Read`], one element for each range.
+    /// Bytes of messages that were handed out, also of one that was expunged since: what was promised of it can be kept.
+    /// Answered by [`Answer::Read`], one element for each range.
     Read {
-        /// Of which mailbox.
-        mailbox: MailboxId,
-        /// Which bytes of which messages; together within the budget.
-        ranges: Vec<(Uid, Range<u64>)>,
+        /// Which bytes of which bodies; together within the budget.
+        ranges: Vec<(BodyKey, Range<u64>)>,
     },
     /// Change flags. Answered by [`Answer::Stored`].
     Store {
@@ -397,6 +396,10 @@ pub struct Want {
     pub changed_since: Option<ModSeq>,
 }
 
+/// How the engine finds the body of a message that it handed out. It means nothing to the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyKey(pub [u8; 32]);
+
 /// A message.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -416,6 +419,8 @@ pub struct Message {
     pub save_date: Option<i64>,
     /// When it was wanted.
     pub structure: Option<Arc<Structure>>,
+    /// What its body is read by.
+    pub body_key: BodyKey,
     /// When it was wanted and fitted the budget.
     pub body: Option<Vec<Bytes>>,
 }

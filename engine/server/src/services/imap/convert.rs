@@ -3,7 +3,7 @@
 use estafette_imap::codec::command::{Mailbox, StoreAction};
 use estafette_imap::codec::date::DateTime;
 use estafette_imap::codec::flag::{Keyword, SpecialUse};
-use estafette_imap::session::ask::{Changed, Failure, Message};
+use estafette_imap::session::ask::{BodyKey, Changed, Failure, Message};
 use estafette_imap::session::{Flags, SystemFlags};
 use estafette_mailbox::read::Message as Row;
 use estafette_mailbox::{FlagChange, KeywordTable, MailboxName};
@@ -69,6 +69,7 @@ impl Keywords {
             email_id: row.row.email,
             save_date: Some(seconds(row.row.save_date_ms)),
             structure: None,
+            body_key: BodyKey(row.row.body.0),
             body: None,
         }
     }

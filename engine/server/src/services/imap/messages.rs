@@ -6,7 +6,7 @@ use super::{BYTES_AT_ONCE, ImapService, aside};
 use crate::engine::Engine;
 use bytes::Bytes;
 use estafette_imap::session::Answer;
-use estafette_imap::session::ask::{Failure, Want};
+use estafette_imap::session::ask::{BodyKey, Want};
 use estafette_mailbox::read::{self, Message as Row};
 use estafette_mailbox::{Error, MailboxRef};
 use estafette_mime::{HeaderBlock, Structure};
@@ -144,34 +144,19 @@ impl Moment<'_> {
         self.view.body(hash)?.ok_or_else(|| missing(hash))
     }
 
-    /// The bytes of each range, and which message was read last.
-    fn ranges(
-        &self,
-        at: MailboxRef,
-        ranges: &[(Uid, Range<u64>)],
-        mut last: Option<(Uid, BodyHash)>,
-    ) -> Result<(Answer, Option<(Uid, BodyHash)>), Stop> {
-        self.mailbox(at)?;
+    /// The bytes of each range.
+    fn ranges(&self, ranges: &[(BodyKey, Range<u64>)]) -> Result<Answer, Stop> {
         let mut parts = Vec::with_capacity(ranges.len());
-        let mut open: Option<(Uid, Body)> = None;
-        for (uid, range) in ranges {
+        let mut open: Option<(BodyKey, Body)> = None;
+        for (key, range) in ranges {
             let body = match open.take() {
-                Some((of, body)) if of == *uid => body,
-                _ => {
-                    let hash = match last {
-                        Some((of, hash)) if of == *uid => hash,
-                        _ => {
-                            read::message(&self.view, at, *uid)?.ok_or(Stop::Told(Failure::Unavailable))?.body
-                        }
-                    };
-                    last = Some((*uid, hash));
-                    self.body(&hash)?
-                }
+                Some((of, body)) if of == *key => body,
+                _ => self.body(&BodyHash(key.0))?,
             };
             parts.push(body.read(range.clone())?);
-            open = Some((*uid, body));
+            open = Some((*key, body));
         }
-        Ok((Answer::Read(parts), last))
+        Ok(Answer::Read(parts))
     }
 }
 
@@ -201,24 +186,9 @@ impl ImapService {
         .await
     }
 
-    pub(super) async fn read_ranges(
-        &mut self,
-        mailbox: MailboxId,
-        ranges: Vec<(Uid, Range<u64>)>,
-    ) -> Result<Answer, Stop> {
-        let at = self.mailbox(mailbox)?;
-        let last = self.opened.as_ref().and_then(|opened| opened.last_read);
+    pub(super) async fn read_ranges(&self, ranges: Vec<(BodyKey, Range<u64>)>) -> Result<Answer, Stop> {
         let bytes: u64 = ranges.iter().map(|(_, range)| range.end.saturating_sub(range.start)).sum();
-        let (answer, last) = if bytes > BYTES_AT_ONCE {
-            let engine = Arc::clone(&self.engine);
-            aside(move || Moment::of(&engine).ranges(at, &ranges, last)).await?
-        } else {
-            Moment::of(&self.engine).ranges(at, &ranges, last)?
-        };
-        if let Some(opened) = &mut self.opened {
-            opened.last_read = last;
-        }
-        Ok(answer)
+        self.read(bytes > BYTES_AT_ONCE, move |moment| moment.ranges(&ranges)).await
     }
 }
 

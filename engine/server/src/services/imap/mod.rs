@@ -172,7 +172,7 @@ impl ImapService {
             Ask::Fetch { mailbox, uids, want, budget_bytes } => {
                 self.fetch(mailbox, uids, want, budget_bytes).await
             }
-            Ask::Read { mailbox, ranges } => self.read_ranges(mailbox, ranges).await,
+            Ask::Read { ranges } => self.read_ranges(ranges).await,
             Ask::Store { mailbox, uids, how, flags, unchanged_since } => {
                 self.store(mailbox, uids, how, &flags, unchanged_since).await
             }

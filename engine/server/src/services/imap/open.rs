@@ -10,7 +10,7 @@ use estafette_mailbox::read::Message;
 use estafette_mailbox::{
     AccountRef, KEYWORDS_MAX, Listener, MailboxRef, MailboxRow, News, Topic, Watch, read,
 };
-use estafette_storage::{BodyHash, Store};
+use estafette_storage::Store;
 use estafette_types::{MailboxId, ModSeq, Uid, UidSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,8 +29,6 @@ pub(super) struct Opened {
     /// The keywords when they were read last. Each keeps its number, so they are out of date only for
     /// messages with a number that is not among them.
     keywords: Option<Arc<Keywords>>,
-    /// The message that was read last: it can be read to its end though it is expunged meanwhile.
-    pub(super) last_read: Option<(Uid, BodyHash)>,
 }
 
 /// Wakes a session, and knows how far its mailbox has come.
@@ -115,8 +113,7 @@ impl ImapService {
         let selected = Moment::of(&self.engine).select(account, at, name)?;
         let latest = selected.highest_modseq;
         bell.reached(latest);
-        self.opened =
-            Some(Box::new(Opened { at, latest, bell, _watch: watch, keywords: None, last_read: None }));
+        self.opened = Some(Box::new(Opened { at, latest, bell, _watch: watch, keywords: None }));
         Ok(Answer::Selected(Box::new(selected)))
     }
 

@@ -7,7 +7,8 @@ use crate::codec::date::DateTime;
 use crate::codec::flag::SpecialUse;
 use crate::codec::framer::PART_BYTES;
 use crate::session::ask::{
-    Changed, Changes, Counts, Failure, MailboxInfo, Message, ModSeqOf, Quota, Refusal, Selected, Want,
+    BodyKey, Changed, Changes, Counts, Failure, MailboxInfo, Message, ModSeqOf, Quota, Refusal, Selected,
+    Want,
 };
 use crate::session::{Answer, Ask, Flags, SystemFlags};
 use bytes::Bytes;
@@ -63,6 +64,8 @@ pub(in crate::session) struct World {
     pub(in crate::session) alive: Arc<()>,
     /// Answered to the next question in place of what is so.
     pub(in crate::session) fail_next: Option<Failure>,
+    /// Bodies of messages that were handed out; they can be read when the messages are gone.
+    handed_out: Vec<(BodyKey, Bytes)>,
 }
 
 impl Folder {
@@ -184,7 +187,6 @@ impl World {
 
     fn answer_selected(&mut self, ask: Ask) -> Answer {
         if let Ask::Fetch { mailbox, .. }
-        | Ask::Read { mailbox, .. }
         | Ask::Store { mailbox, .. }
         | Ask::Copy { mailbox, .. }
         | Ask::Expunge { mailbox, .. }
@@ -197,10 +199,9 @@ impl World {
             Ask::Fetch { mailbox, uids, want, budget_bytes } => {
                 self.fetch(mailbox, &uids, want, budget_bytes)
             }
-            Ask::Read { mailbox, ranges } => {
-                let folder = self.by_id(mailbox);
-                let cut = |(of, range): (Uid, std::ops::Range<u64>)| {
-                    let body = &folder.mails.get(&of.value()).unwrap().body;
+            Ask::Read { ranges } => {
+                let cut = |(key, range): (BodyKey, std::ops::Range<u64>)| {
+                    let (_, body) = self.handed_out.iter().find(|(of, _)| *of == key).unwrap();
                     vec![body.slice(range.start as usize..range.end as usize)]
                 };
                 let parts: Vec<Vec<Bytes>> = ranges.into_iter().map(cut).collect();
@@ -323,7 +324,7 @@ impl World {
     }
 
     fn fetch(&mut self, mailbox: MailboxId, uids: &UidSet, want: Want, budget: u64) -> Answer {
-        let folder = self.by_id(mailbox);
+        let folder = self.folders.values().find(|folder| folder.id == mailbox.0).unwrap();
         let (mut messages, mut through, mut bytes) = (Vec::new(), uids.first().unwrap(), 0);
         for of in uids.iter() {
             if let Some(mail) = folder.mails.get(&of.value())
@@ -335,6 +336,8 @@ impl World {
                     break;
                 }
                 bytes += if fits { size } else { 0 };
+                let body_key = key_of(self.handed_out.len());
+                self.handed_out.push((body_key, mail.body.clone()));
                 messages.push(Message {
                     uid: of,
                     flags: mail.flags.clone(),
@@ -344,6 +347,7 @@ impl World {
                     email_id: mail.email_id,
                     save_date: None,
                     structure: want.structure.then(|| mail.structure.clone()),
+                    body_key,
                     body: fits.then(|| vec![mail.body.clone()]),
                 });
             }
@@ -451,4 +455,11 @@ fn login(user: &str, password: &Secret, authorization: &str) -> Answer {
         ("late", _) => Answer::Failed(Failure::Unavailable),
         _ => Answer::Refused(Refusal::Credentials),
     }
+}
+
+/// The key of what is handed out next.
+fn key_of(number: usize) -> BodyKey {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&(number as u64).to_be_bytes());
+    BodyKey(key)
 }

@@ -10,7 +10,7 @@ mod source;
 
 use self::render::Piece;
 use self::source::Source;
-use super::super::ask::{Answer, Ask, Changed, Message, Want};
+use super::super::ask::{Answer, Ask, BodyKey, Changed, Message, Want};
 use super::super::core::{Core, Next, Outcome, refused};
 use super::super::flags::{Flags, SystemFlags};
 use super::Open;
@@ -136,7 +136,7 @@ impl Fetching {
         while let Some(piece) = self.stream.pop_front() {
             match piece {
                 Piece::Ready(bytes) => core.send(bytes),
-                Piece::Raw(uid, range) => return self.ask_stream(core, uid, range),
+                Piece::Raw(body, range) => return self.ask_stream(body, range),
             }
         }
         if !self.ready.is_empty() {
@@ -240,15 +240,14 @@ impl Fetching {
                 break;
             }
             bytes = size.saturating_add(bytes);
-            ranges.extend(needed.iter().map(|range| (message.uid, range.clone())));
+            ranges.extend(needed.iter().map(|range| (message.body_key, range.clone())));
             group.extend(self.ready.pop_front().map(|ready| (ready, needed)));
         }
-        let Some(view) = core.view.as_ref().filter(|_| !ranges.is_empty()) else {
+        if ranges.is_empty() {
             return self.tell_parts(core, group, Vec::new());
-        };
-        let ask = Ask::Read { mailbox: view.id, ranges };
+        }
         self.question = Question::Parts(group);
-        Next::Ask(ask, Open::Fetch(self))
+        Next::Ask(Ask::Read { ranges }, Open::Fetch(self))
     }
 
     fn tell_parts(
@@ -277,17 +276,15 @@ impl Fetching {
     }
 
     /// Asks for the next bytes of the stream, no more than the budget.
-    fn ask_stream(mut self: Box<Self>, core: &Core, uid: Uid, range: Range<u64>) -> Next {
-        let Some(view) = &core.view else { return Next::Abort };
+    fn ask_stream(mut self: Box<Self>, body: BodyKey, range: Range<u64>) -> Next {
         // At the same places whatever the part begins with, so that no piece of the store is read twice.
         let budget = self.plan.budget_bytes;
         let end = range.end.min((range.start / budget).saturating_add(1).saturating_mul(budget));
         if end < range.end {
-            self.stream.push_front(Piece::Raw(uid, end..range.end));
+            self.stream.push_front(Piece::Raw(body, end..range.end));
         }
-        let ask = Ask::Read { mailbox: view.id, ranges: vec![(uid, range.start..end)] };
         self.question = Question::Stream;
-        Next::Ask(ask, Open::Fetch(self))
+        Next::Ask(Ask::Read { ranges: vec![(body, range.start..end)] }, Open::Fetch(self))
     }
 
     fn over(self) -> Next {

@@ -2,6 +2,7 @@
 //!
 //! Items come in the order in which they were asked for, but those that are streamed come last.
 
+use super::super::super::ask::BodyKey;
 use super::super::super::core::Core;
 use super::source::{self, Located, Source};
 use super::{Plan, email_id};
@@ -10,7 +11,6 @@ use crate::codec::fetch::{FetchAttribute, Section, SectionText};
 use crate::codec::fetch_encode::FetchWriter;
 use crate::codec::rope::Rope;
 use bytes::Bytes;
-use estafette_types::Uid;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -22,8 +22,8 @@ const END: &[u8] = b")\r\n";
 pub(super) enum Piece {
     /// To be sent.
     Ready(Bytes),
-    /// To be read from this message, then sent.
-    Raw(Uid, Range<u64>),
+    /// To be read from this body, then sent.
+    Raw(BodyKey, Range<u64>),
 }
 
 /// An item whose bytes are streamed: what stands before them, and which they are.
@@ -74,22 +74,22 @@ pub(super) fn response(core: &mut Core, plan: &Plan, source: &Source<'_>, newly_
             plain_item(&mut line, attribute, source);
         }
     }
-    Rest { streamed: finish(line, message.uid, streamed), undecodable }
+    Rest { streamed: finish(line, message.body_key, streamed), undecodable }
 }
 
 /// Ends the line, unless there are items to be streamed: then all after the head of the first of them is
 /// given back.
-fn finish(line: FetchWriter<'_>, uid: Uid, streamed: Vec<Streamed>) -> VecDeque<Piece> {
+fn finish(line: FetchWriter<'_>, body: BodyKey, streamed: Vec<Streamed>) -> VecDeque<Piece> {
     let mut items = streamed.into_iter();
     let Some((head, range)) = items.next() else {
         line.finish();
         return VecDeque::new();
     };
     line.announce(&announced(&head, &range));
-    let mut pieces = VecDeque::from([Piece::Raw(uid, range)]);
+    let mut pieces = VecDeque::from([Piece::Raw(body, range)]);
     for (head, range) in items {
         pieces.push_back(Piece::Ready(format!(" {}", announced(&head, &range)).into()));
-        pieces.push_back(Piece::Raw(uid, range));
+        pieces.push_back(Piece::Raw(body, range));
     }
     pieces.push_back(Piece::Ready(Bytes::from_static(END)));
     pieces
