@@ -15,7 +15,7 @@ from mail import wait_for
 
 LARGE_MB = int(os.environ.get("ESTAFETTE_LARGE_MB", "240"))
 # The memory of RocksDB for what is not yet in files, which all sessions share (up to 96 MiB of bodies), and its cache.
-MEMORY_MAX_MB = int(os.environ.get("ESTAFETTE_LARGE_MEMORY_MB", "160"))
+MEMORY_MAX_MB = int(os.environ.get("ESTAFETTE_LARGE_MEMORY_MB", "140"))
 SETTINGS = f"""
 [login]
 allow_plaintext = true
