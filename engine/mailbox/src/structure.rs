@@ -5,8 +5,8 @@
 //! without a sync when it is first needed: what is lost is scanned again. The storage removes it with
 //! its body.
 
-use crate::error::Error;
-use estafette_mime::{PRINTED_MAX_BYTES, Part, Scanner, Structure};
+use crate::error::{Error, HexKey};
+use estafette_mime::{DecodeError, PRINTED_MAX_BYTES, Scanner, Structure};
 use estafette_storage::{Batch, Body, BodyHash, Family, Read, Store};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -98,30 +98,29 @@ impl From<estafette_storage::Error> for Miss {
 }
 
 fn load(store: &Store, hash: &BodyHash) -> Result<Option<Known>, Miss> {
-    if let Some(row) = store.read(Family::Structure, hash.as_ref())? {
-        // Copied: what stays in memory must not pin the database's.
-        let row = bytes::Bytes::copy_from_slice(&row);
-        let length = row.len();
-        if let Ok(structure) = Structure::decode(row) {
-            return Ok(Some(known(structure, length)));
-        }
-        // A row that cannot be read is no loss: the body is there.
+    // A row that cannot be read is no loss: the body is there.
+    if let Some(row) = store.read(Family::Structure, hash.as_ref())?
+        && let Ok(known) = known(&row)
+    {
+        return Ok(Some(known));
     }
     let Some(body) = store.body(hash)? else { return Ok(None) };
-    let structure = scan(&body)?;
-    let row = structure.encode();
+    let row = scan(&body)?.encode();
     let mut batch = Batch::new();
     batch.put(Family::Structure, hash, &row);
     // A store that takes no writes still answers.
     let _unwritten = store.apply_batch(batch);
-    Ok(Some(known(structure, row.len())))
+    let damaged = |_| Error::Damaged { what: "structure", key: HexKey(hash.as_ref().to_vec()) };
+    known(&row).map(Some).map_err(|error| Miss::Error(damaged(error)))
 }
 
-fn known(structure: Structure, row_bytes: usize) -> Known {
-    let parts = structure.parts().len().saturating_mul(size_of::<Part>());
+/// Decoded from a copy of its row: what stays in memory must not pin the database's, and has no room to
+/// grow as what comes from a scan has.
+fn known(row: &[u8]) -> Result<Known, DecodeError> {
+    let structure = Structure::decode(bytes::Bytes::copy_from_slice(row))?;
     // Its envelope will be printed later: as much as that may take is counted now.
-    let bytes = row_bytes.saturating_add(parts).saturating_add(PRINTED_MAX_BYTES);
-    Known { structure: Arc::new(structure), bytes: bytes as u64 }
+    let bytes = row.len().saturating_add(structure.list_bytes()).saturating_add(PRINTED_MAX_BYTES);
+    Ok(Known { structure: Arc::new(structure), bytes: bytes as u64 })
 }
 
 fn scan(body: &Body) -> Result<Structure, estafette_storage::Error> {
@@ -158,6 +157,10 @@ mod tests {
         let first = structures.read(&store, &hash).unwrap().unwrap();
         assert_eq!(first.octets(), 22);
         assert!(Arc::ptr_eq(&first, &structures.read(&store, &hash).unwrap().unwrap()));
+        // It weighs what it takes: lists too, which grew without bound in memory once.
+        let least = first.encode().len() + first.list_bytes() + PRINTED_MAX_BYTES;
+        assert_eq!(structures.bytes(), least as u64);
+        assert_eq!(first.list_bytes(), size_of_val(first.parts()) + size_of::<estafette_mime::Envelope>());
 
         // Another cache finds the row; without the body there is nothing else to find.
         let mut batch = Batch::new();

@@ -12,6 +12,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// The version that is written.
 const VERSION: u8 = 1;
+/// Up to so many things of a list have their room at once.
+const USUAL_COUNT: usize = 32;
 
 /// Why bytes are no encoded structure: the store is at fault, never a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +60,7 @@ impl Structure {
         if count == 0 || count > PARTS_MAX {
             return Err(DecodeError::Damaged);
         }
-        let parts = (0..count).map(|_| input.part()).collect::<Result<Vec<_>, _>>()?;
+        let parts = input.many(count, Input::part)?;
         if input.0.has_remaining() || !is_tree(&parts) {
             return Err(DecodeError::Damaged);
         }
@@ -212,10 +214,21 @@ impl Input {
 
     fn list<T>(&mut self, one: impl Fn(&mut Input) -> Result<T, DecodeError>) -> Result<Vec<T>, DecodeError> {
         let count = self.length()?;
-        let mut found = Vec::new();
+        self.many(count, one)
+    }
+
+    /// Holds no more than it needs: structures are kept in memory for long.
+    fn many<T>(
+        &mut self,
+        count: usize,
+        one: impl Fn(&mut Input) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        // A count that is damaged takes no memory beforehand.
+        let mut found = Vec::with_capacity(count.min(USUAL_COUNT));
         for _ in 0..count {
             found.push(one(self)?);
         }
+        found.shrink_to_fit();
         Ok(found)
     }
 
@@ -305,7 +318,9 @@ mod tests {
         let structure = Structure::of([MESSAGE.as_bytes()]);
         assert_eq!(structure.parts().len(), 4);
         let bytes = structure.encode();
-        assert_eq!(Structure::decode(bytes.clone()), Ok(structure));
+        let decoded = Structure::decode(bytes.clone()).unwrap();
+        assert_eq!(decoded, structure);
+        assert!(decoded.list_bytes() <= structure.list_bytes());
         for length in 0..bytes.len() {
             assert!(Structure::decode(bytes.slice(..length)).is_err(), "cut to {length}");
         }

@@ -127,6 +127,15 @@ impl Part {
         self.body_end.saturating_sub(self.body_start)
     }
 
+    fn list_bytes(&self) -> usize {
+        let disposition = self.disposition.as_ref().map_or(0, |d| list_bytes(&d.parameters));
+        let envelope = self.envelope.as_ref().map_or(0, |e| {
+            let lists = [&e.from, &e.sender, &e.reply_to, &e.to, &e.cc, &e.bcc];
+            lists.into_iter().map(list_bytes).sum::<usize>() + size_of::<Envelope>()
+        });
+        list_bytes(&self.parameters) + list_bytes(&self.language) + disposition + envelope
+    }
+
     /// The value of a parameter of its type, by its name in any case.
     pub fn parameter(&self, name: &str) -> Option<&Bytes> {
         self.parameters.iter().find(|p| p.name.eq_ignore_ascii_case(name.as_bytes())).map(|p| &p.value)
@@ -240,10 +249,20 @@ impl Structure {
         }
     }
 
+    /// Bytes of memory that its lists take, without the strings: those of a decoded structure are
+    /// slices of what it was decoded from.
+    pub fn list_bytes(&self) -> usize {
+        self.parts.iter().map(Part::list_bytes).sum::<usize>() + list_bytes(&self.parts)
+    }
+
     /// The size of the whole message in bytes, as stored.
     pub fn octets(&self) -> u64 {
         self.parts.first().map_or(0, |root| root.body_end)
     }
+}
+
+fn list_bytes<T>(list: &Vec<T>) -> usize {
+    list.capacity() * size_of::<T>()
 }
 
 #[cfg(test)]
