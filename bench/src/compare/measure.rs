@@ -4,8 +4,8 @@ use super::works::{LARGE_BYTES, SMALL_BYTES, Work};
 use super::{Compare, Running};
 use crate::error::BenchError;
 use crate::load::{
-    Connect, ConnectKind, IDLE_STEPS, Idle, Imap, Ingest, LoadResult, Mail, Mailbox, Pop3, Protocol, Readers,
-    Span, Storm, Target,
+    Clients, Connect, ConnectKind, IDLE_STEPS, Idle, Imap, Ingest, LoadResult, Mail, Mailbox, Pop3, Protocol,
+    Readers, Span, Storm, Target,
 };
 use crate::process::Meter;
 use crate::report::{Failure, Figures, Report};
@@ -141,8 +141,11 @@ impl Peer<'_> {
 
     /// A load on these accounts.
     fn readers(&self, target: Target, from: usize) -> Readers {
-        let (span, meter) = (self.span, self.meter.clone());
-        Readers { target, logins: self.logins(from), sessions: READERS, span, meter }
+        Readers { logins: self.logins(from), clients: self.clients(target) }
+    }
+
+    fn clients(&self, target: Target) -> Clients {
+        Clients { target, sessions: READERS, span: self.span, meter: self.meter.clone() }
     }
 
     async fn ingest(
@@ -186,11 +189,8 @@ impl Peer<'_> {
         let load = Connect {
             protocol,
             kind,
-            target: if tls { Target::tls(address) } else { Target::plain(address) },
             logins: self.logins(0),
-            sessions: READERS,
-            span: self.span,
-            meter: self.meter.clone(),
+            clients: self.clients(if tls { Target::tls(address) } else { Target::plain(address) }),
         };
         let result = load.run().await?;
         let mut figures = figures(&result.load);

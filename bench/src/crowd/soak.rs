@@ -39,7 +39,9 @@ const FLOOD_MAX: Duration = Duration::from_millis(800);
 const FILL_ODDS: usize = 60;
 const TIDY_ODDS: usize = 200;
 /// Bodies go soon after their last message, or the disk would fill. Passwords of few accounts are known.
-const SETTINGS: &str = "[storage]\ncollect_after_seconds = 30\n";
+/// Small caches are full early: what grows after that is no cache.
+const SETTINGS: &str =
+    "[storage]\ncollect_after_seconds = 30\ncache_bytes = 33554432\nstructures_cache_bytes = 8388608\n";
 
 /// Connects, and ends sessions in every state, over and over; fails when the server keeps anything of them.
 #[derive(Args, Clone, Debug)]

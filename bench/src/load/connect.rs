@@ -2,10 +2,10 @@
 
 use super::LoadResult;
 use super::greeting::Login;
-use super::run::{self, Latencies, Span, Turns};
-use super::target::{Dialer, Target};
+use super::readers::Clients;
+use super::run::{self, Latencies, Turns};
+use super::target::Dialer;
 use crate::error::BenchError;
-use crate::process::Meter;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -40,18 +40,11 @@ pub(crate) struct Connect {
     /// What each connection is for.
     #[arg(long, value_enum, default_value = "login")]
     pub(crate) kind: ConnectKind,
-    #[command(flatten)]
-    pub(crate) target: Target,
     /// `user:password` of the accounts, taken in turn.
     #[arg(long, value_delimiter = ',', required_if_eq("kind", "login"))]
     pub(crate) logins: Vec<String>,
-    /// Connections at the same time.
-    #[arg(long, default_value_t = 10)]
-    pub(crate) sessions: usize,
     #[command(flatten)]
-    pub(crate) span: Span,
-    #[command(flatten)]
-    pub(crate) meter: Meter,
+    pub(crate) clients: Clients,
 }
 
 /// What came of it.
@@ -67,13 +60,14 @@ pub(crate) struct ConnectResult {
 impl Connect {
     /// Runs it.
     pub(crate) async fn run(self) -> Result<ConnectResult, BenchError> {
-        if self.kind != ConnectKind::Login && !self.target.tls && !self.target.starttls {
+        let Clients { target, sessions, span, meter } = self.clients.clone();
+        if self.kind != ConnectKind::Login && !target.tls && !target.starttls {
             return Err(BenchError::NoTls);
         }
         let resume = self.kind == ConnectKind::Resume;
         let resumed = Arc::new(AtomicU64::new(0));
         // Each has a memory of its own of what can be resumed, as clients do.
-        let dialers = (0..self.sessions.max(1)).map(|_| self.target.dialer(resume));
+        let dialers = (0..sessions.max(1)).map(|_| target.dialer(resume));
         let dialers = dialers.collect::<Result<Vec<_>, _>>()?;
         if let (ConnectKind::Login, Some(dialer)) = (self.kind, dialers.first()) {
             run::open(self.logins.len(), |worker| {
@@ -83,7 +77,7 @@ impl Connect {
             })
             .await?;
         }
-        let load = run::run(&self.meter, self.span, dialers, |_, dialer, turns| {
+        let load = run::run(&meter, span, dialers, |_, dialer, turns| {
             self.clone().session(dialer, turns, Arc::clone(&resumed))
         });
         Ok(ConnectResult { load: load.await?, resumed: resumed.load(Ordering::Relaxed) })

@@ -2,7 +2,7 @@
 
 use super::LoadResult;
 use super::imap_profile::{ImapProfile, Reader};
-use super::readers::Readers;
+use super::readers::{Clients, Readers};
 use super::run;
 use crate::error::BenchError;
 use clap::Args;
@@ -31,7 +31,7 @@ impl Imap {
         });
         let opened = opened.await?;
         let (profile, size) = (self.profile, self.size);
-        let Readers { meter, span, .. } = self.readers;
+        let Clients { meter, span, .. } = self.readers.clients;
         run::run(&meter, span, opened, |worker, (mut connection, exists), turns| async move {
             let mut reader = Reader::new(worker, exists, size);
             let mut latencies = Vec::new();

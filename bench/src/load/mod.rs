@@ -21,7 +21,7 @@ pub(crate) use imap::Imap;
 pub(crate) use imap_profile::ImapProfile;
 pub(crate) use ingest::{Ingest, Mail, Protocol};
 pub(crate) use pop3::Pop3;
-pub(crate) use readers::Readers;
+pub(crate) use readers::{Clients, Readers};
 pub(crate) use run::Span;
 pub(crate) use storm::{Shape, Storm};
 pub(crate) use target::Target;

@@ -2,7 +2,7 @@
 
 use super::LoadResult;
 use super::connection::Connection;
-use super::readers::Readers;
+use super::readers::{Clients, Readers};
 use super::run::{self, Latencies, Turns};
 use crate::error::BenchError;
 use clap::Args;
@@ -27,7 +27,7 @@ impl Pop3 {
             Ok((connection, count))
         });
         let opened = opened.await?;
-        let Readers { meter, span, .. } = self.readers;
+        let Clients { meter, span, .. } = self.readers.clients;
         run::run(&meter, span, opened, |_, (connection, count), turns| {
             session(connection, count.max(1), turns)
         })

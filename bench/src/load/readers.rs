@@ -12,11 +12,18 @@ use std::future::Future;
 /// Accounts that are read, and how.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Readers {
-    #[command(flatten)]
-    pub(crate) target: Target,
     /// `user:password` of the accounts, taken in turn; no account by two POP3 sessions where the server locks.
     #[arg(long, required = true, value_delimiter = ',')]
     pub(crate) logins: Vec<String>,
+    #[command(flatten)]
+    pub(crate) clients: Clients,
+}
+
+/// Clients of a mailbox server, whoever they are.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Clients {
+    #[command(flatten)]
+    pub(crate) target: Target,
     /// Sessions at the same time.
     #[arg(long, default_value_t = 10)]
     pub(crate) sessions: usize,
@@ -35,7 +42,10 @@ impl Readers {
     where
         F: Future<Output = Result<(Connection, u64), BenchError>> + Send + 'static,
     {
-        let dialer = self.target.dialer(false)?;
-        run::open(self.sessions.max(1), |worker| open(dialer.clone(), Login::of(&self.logins, worker))).await
+        let dialer = self.clients.target.dialer(false)?;
+        run::open(self.clients.sessions.max(1), |worker| {
+            open(dialer.clone(), Login::of(&self.logins, worker))
+        })
+        .await
     }
 }

@@ -128,8 +128,8 @@ fn maildrop(ask: Ask) -> Answer {
         Ask::Authenticate { .. } => Answer::LoggedIn(AccountId(1)),
         Ask::Open { .. } => Answer::Opened(Snapshot {
             uid_validity: UidValidity(NonZeroU32::MIN),
-            uids: UidSet::from_iter([uid(1)]),
-            sizes: vec![u32::try_from(message.len()).unwrap_or(u32::MAX)],
+            uids: UidSet::from_iter([uid(1)]).into(),
+            sizes: [u32::try_from(message.len()).unwrap_or(u32::MAX)].into(),
         }),
         Ask::Read { range, .. } => {
             let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(message.len());

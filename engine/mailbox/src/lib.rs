@@ -17,12 +17,14 @@
 
 mod apply;
 mod block;
+mod by_mailbox;
 mod check;
 mod codec;
 mod command;
 mod error;
 mod flags;
 mod key;
+mod maildrops;
 mod name;
 pub mod read;
 mod rows;
@@ -31,6 +33,7 @@ mod uid_maps;
 mod watch;
 
 pub use apply::{EXPUNGE_ROWS_MAX, apply};
+pub use by_mailbox::{ByMailbox, Derived};
 pub use check::{PROBLEMS_MAX, Problem, Report, check, recount};
 pub use command::{
     Action, Command, Context, DELIVERY_REMEMBERED_MS, DeliveryId, FlagChange, Imported, MAILBOXES_MAX,
@@ -41,6 +44,7 @@ pub use flags::{
     Flags, KEYWORD_MAX_BYTES, KEYWORDS_MAX, Keyword, KeywordError, KeywordSet, KeywordTable, SystemFlags,
 };
 pub use key::{AccountRef, MailboxRef, shard_range};
+pub use maildrops::{MAILDROPS_BYTES, Maildrop, Maildrops};
 pub use name::{LEVEL_MAX_BYTES, LEVELS_MAX, MailboxName, NAME_MAX_BYTES, NameError, SEPARATOR};
 pub use rows::{AccountRow, AccountState, Delivered, MailboxRow, MessageRow, NameRow, SpecialUse};
 pub use structure::{STRUCTURES_BYTES, Structures};

@@ -90,7 +90,12 @@ async fn gauges(engine: Arc<Engine>) {
             metrics::gauge!("estafette_directory_entries", "kind" => what).set(count as f64);
         }
         estafette_storage::record_metrics(&engine.store);
-        for (kind, bytes) in [("structures", engine.structures.bytes()), ("uids", engine.uid_maps.bytes())] {
+        let caches = [
+            ("structures", engine.structures.bytes()),
+            ("uids", engine.uid_maps.bytes()),
+            ("maildrops", engine.maildrops.bytes()),
+        ];
+        for (kind, bytes) in caches {
             metrics::gauge!("estafette_cache_bytes", "kind" => kind).set(bytes as f64);
         }
         metrics::gauge!("estafette_watches").set(engine.watchers.count() as f64);

@@ -6,7 +6,7 @@ use crate::machines::FailureView;
 use bytes::Bytes;
 use estafette_delivery::Shards;
 use estafette_directory::{Actor, Change, Command, Origin, Refusal, Reply, View};
-use estafette_mailbox::{AccountRef, Structures, UidMaps, Watchers};
+use estafette_mailbox::{AccountRef, Maildrops, Structures, UidMaps, Watchers};
 use estafette_raft::{Group, Proposal};
 use estafette_storage::{Health, Store};
 use std::sync::Arc;
@@ -25,6 +25,7 @@ pub(crate) struct Engine {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) wakeup: Arc<estafette_delivery::queue::Wakeup>,
     pub(crate) uid_maps: UidMaps,
+    pub(crate) maildrops: Maildrops,
     pub(crate) structures: Structures,
     pub(crate) logins: Logins,
     pub(crate) failures: FailureView,

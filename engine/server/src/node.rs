@@ -16,7 +16,7 @@ use crate::signals::Signals;
 use estafette_delivery::queue::Wakeup;
 use estafette_delivery::{Acceptor, ShardMachine, Shards};
 use estafette_directory::DirectoryMachine;
-use estafette_mailbox::{Structures, UidMaps, Watchers};
+use estafette_mailbox::{Maildrops, Structures, UidMaps, Watchers};
 use estafette_raft::{GroupId, Node as RaftNode, NodeId};
 use estafette_reactor::{Io, Threads, tls};
 use estafette_storage::Store;
@@ -232,8 +232,9 @@ async fn engine(config: &Arc<Config>, store: Store, raft: &RaftNode) -> Result<E
         shards: Shards::default(),
         watchers: Arc::new(Watchers::default()),
         wakeup: Arc::new(Wakeup::default()),
-        uid_maps: UidMaps::default(),
-        structures: Structures::default(),
+        uid_maps: UidMaps::new(config.storage.uids_cache_bytes),
+        maildrops: Maildrops::new(config.storage.maildrops_cache_bytes),
+        structures: Structures::new(config.storage.structures_cache_bytes),
         logins,
         failures,
     })

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use estafette_types::{AccountId, Uid, UidSet, UidValidity};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// How a client proved who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +110,7 @@ pub struct Snapshot {
     /// With a UID, what UIDL tells.
     pub uid_validity: UidValidity,
     /// The messages; their order is that of the message numbers.
-    pub uids: UidSet,
+    pub uids: Arc<UidSet>,
     /// The size in bytes of each, in the same order; of a larger one, `u32::MAX`.
-    pub sizes: Vec<u32>,
+    pub sizes: Arc<[u32]>,
 }

@@ -1,10 +1,11 @@
 //! The messages of a session: the snapshot of its login and the marks that it has set since.
 //!
-//! A million messages take four bytes and a bit each. Message numbers count from 1 and do not change
+//! A million messages take four bytes and a bit each, which sessions of one account share. Message numbers count from 1 and do not change
 //! within a session (RFC 1939 §5).
 
 use crate::Snapshot;
 use estafette_types::{Uid, UidSet, UidValidity};
+use std::sync::Arc;
 
 /// Why a message number names no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub(crate) struct Message {
 #[derive(Clone, Debug)]
 pub(crate) struct Maildrop {
     pub(crate) uid_validity: UidValidity,
-    uids: UidSet,
-    sizes: Vec<u32>,
+    uids: Arc<UidSet>,
+    sizes: Arc<[u32]>,
     /// One bit for each message; empty as long as none is marked.
     marks: Vec<u64>,
     marked: u32,
@@ -124,7 +125,8 @@ mod tests {
     fn maildrop(runs: &[(u32, u32)]) -> Maildrop {
         let uids = UidSet::from_runs(runs.iter().map(|(a, b)| (uid(*a), uid(*b))));
         let sizes = (0..uids.len()).map(|n| n + 10).collect();
-        Maildrop::new(Snapshot { uid_validity: UidValidity(7.try_into().unwrap()), uids, sizes }).unwrap()
+        Maildrop::new(Snapshot { uid_validity: UidValidity(7.try_into().unwrap()), uids: uids.into(), sizes })
+            .unwrap()
     }
 
     #[test]
@@ -149,8 +151,8 @@ mod tests {
     fn sizes_must_fit() {
         let snapshot = Snapshot {
             uid_validity: UidValidity(1.try_into().unwrap()),
-            uids: UidSet::range(uid(1), uid(3)),
-            sizes: vec![1, 2],
+            uids: UidSet::range(uid(1), uid(3)).into(),
+            sizes: [1, 2].into(),
         };
         assert!(Maildrop::new(snapshot).is_none());
     }

@@ -374,6 +374,12 @@ const COLLECT_AFTER_SECONDS_MIN: u64 = 5;
 pub(crate) struct StorageConfig {
     /// Memory for what was read.
     pub(crate) cache_bytes: usize,
+    /// Memory for the structures and envelopes of messages.
+    pub(crate) structures_cache_bytes: u64,
+    /// Memory for the UIDs of mailboxes.
+    pub(crate) uids_cache_bytes: u64,
+    /// Memory for the sizes of messages in maildrops.
+    pub(crate) maildrops_cache_bytes: u64,
     /// With less room than this on the disk no new mail is taken (452). A half of it again is kept back from other
     /// programs.
     pub(crate) min_free_bytes: u64,
@@ -389,6 +395,9 @@ impl Default for StorageConfig {
     fn default() -> Self {
         StorageConfig {
             cache_bytes: 256 * 1024 * 1024,
+            structures_cache_bytes: estafette_mailbox::STRUCTURES_BYTES,
+            uids_cache_bytes: estafette_mailbox::UID_MAPS_BYTES,
+            maildrops_cache_bytes: estafette_mailbox::MAILDROPS_BYTES,
             min_free_bytes: 256 * 1024 * 1024,
             collect_after_seconds: 3_600,
             stage_from_bytes: 1024 * 1024,

@@ -9,7 +9,7 @@ use estafette_directory::{
     AccountChange, Actor, Administrator, Change, DirectoryMachine, DomainChange, NewAccount, NewDomain,
     Origin, Plan, PlanId, QuotaChoice, Reply, Role, Standing,
 };
-use estafette_mailbox::{Structures, UidMaps, Watchers};
+use estafette_mailbox::{Maildrops, Structures, UidMaps, Watchers};
 use estafette_raft::{GroupId, Node, NodeId, Settings};
 use estafette_storage::Store;
 use estafette_types::{AccountId, Domain, DomainId, LocalPart, ShardId};
@@ -58,6 +58,7 @@ impl World {
             watchers: Arc::new(Watchers::default()),
             wakeup: Arc::new(Wakeup::default()),
             uid_maps: UidMaps::default(),
+            maildrops: Maildrops::default(),
             structures: Structures::default(),
             failures,
         };

@@ -3,7 +3,7 @@
 use crate::engine::{Engine, EngineError};
 use crate::login::Outcome as Login;
 use bytes::Bytes;
-use estafette_mailbox::{AccountRef, Action, MailboxName, MailboxRef, Response, WORK_MAX, read};
+use estafette_mailbox::{AccountRef, Action, MailboxName, MailboxRef, Maildrop, Response, WORK_MAX, read};
 use estafette_pop3::{Answer, Ask, Config, Failure, Refusal, Session, Snapshot};
 use estafette_reactor::{Peer, Protocol, Refusal as Full, Service};
 use estafette_storage::BodyHash;
@@ -120,14 +120,9 @@ impl Pop3Service {
         let Some((inbox, row)) = read::mailbox_by_name(&view, at, &MailboxName::inbox())? else {
             return Ok(None);
         };
-        let mut sizes = Vec::with_capacity(row.exists as usize);
-        let mut runs = Vec::new();
-        for message in read::messages(&view, inbox, Uid::MIN..=Uid::MAX)? {
-            let message = message?;
-            sizes.push(u32::try_from(message.row.size).unwrap_or(u32::MAX));
-            runs.push((message.uid, message.uid));
-        }
-        Ok(Some((inbox, Snapshot { uid_validity: row.uid_validity, uids: UidSet::from_runs(runs), sizes })))
+        let maildrop = self.engine.maildrops.read(&view, inbox, &row)?;
+        let Maildrop { uids, sizes } = Maildrop::clone(&maildrop);
+        Ok(Some((inbox, Snapshot { uid_validity: row.uid_validity, uids, sizes })))
     }
 
     /// `None` when the message is gone.

@@ -38,7 +38,11 @@ impl Engine {
                     let mut uids = UidSet::new();
                     self.messages.keys().for_each(|uid| uids.insert(Uid::new(*uid).unwrap()));
                     let sizes = self.messages.values().map(|m| u32::try_from(m.len()).unwrap()).collect();
-                    Answer::Opened(Snapshot { uid_validity: UidValidity(7.try_into().unwrap()), uids, sizes })
+                    Answer::Opened(Snapshot {
+                        uid_validity: UidValidity(7.try_into().unwrap()),
+                        uids: uids.into(),
+                        sizes,
+                    })
                 }
             },
             Ask::Read { uid, range } => {
@@ -477,9 +481,9 @@ fn hostile_input() {
 
 #[test]
 fn a_million_messages() {
-    let uids = UidSet::range(Uid::MIN, Uid::new(1_000_000).unwrap());
+    let uids = Arc::new(UidSet::range(Uid::MIN, Uid::new(1_000_000).unwrap()));
     let snapshot =
-        Snapshot { uid_validity: UidValidity(1.try_into().unwrap()), uids, sizes: vec![5; 1_000_000] };
+        Snapshot { uid_validity: UidValidity(1.try_into().unwrap()), uids, sizes: vec![5; 1_000_000].into() };
     let mut session = Session::new(Arc::new(Config::default()));
     session.state = State::Transaction(Maildrop::new(snapshot).unwrap());
     let mut out = Vec::new();

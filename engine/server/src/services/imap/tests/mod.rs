@@ -17,7 +17,7 @@ use estafette_directory::DirectoryMachine;
 use estafette_imap::codec::command::{Mailbox, StoreAction};
 use estafette_imap::session::ask::{Changed, Changes, Failure, Message, Selected, Want};
 use estafette_imap::session::{Answer, Ask, Config, Flags, SystemFlags};
-use estafette_mailbox::{AccountRef, Action, NewMessage, Response, Structures, UidMaps, Watchers};
+use estafette_mailbox::{AccountRef, Action, Maildrops, NewMessage, Response, Structures, UidMaps, Watchers};
 use estafette_raft::{GroupId, NewBody, Node, NodeId, Settings};
 use estafette_reactor::{Peer, Protocol, Service, SessionId};
 use estafette_storage::{BodyHash, Store};
@@ -62,6 +62,7 @@ impl World {
             watchers,
             wakeup,
             uid_maps: UidMaps::default(),
+            maildrops: Maildrops::default(),
             structures: Structures::default(),
             failures,
         };
