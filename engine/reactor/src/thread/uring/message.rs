@@ -2,7 +2,6 @@
 
 use crate::thread::sockets::SLICES_MAX;
 use bytes::Bytes;
-use std::collections::VecDeque;
 
 /// Lists that are kept for the next requests.
 const SPARE_MAX: usize = 64;
@@ -23,7 +22,7 @@ pub(super) struct Messages {
 
 impl Messages {
     /// A list of the first pieces, up to [`SLICES_MAX`]; it stays until [`Messages::handed_over`].
-    pub(super) fn list(&mut self, pieces: &VecDeque<Bytes>) -> *const libc::msghdr {
+    pub(super) fn list<'a>(&mut self, pieces: impl IntoIterator<Item = &'a Bytes>) -> *const libc::msghdr {
         let mut message = self.spare.pop().unwrap_or_else(|| Box::new(Message::empty()));
         let mut count = 0;
         for (slice, piece) in message.slices.iter_mut().zip(pieces) {

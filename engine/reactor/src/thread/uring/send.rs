@@ -22,8 +22,9 @@ use std::task::{Context, Poll, Waker};
 const EARLY_MAX: usize = 16 * 1024;
 /// From here on the kernel is asked to send without a copy.
 const ZERO_COPY_BYTES: usize = 32 * 1024;
-/// What it may have of one socket before it has to copy: a peer that does not read keeps no more of our memory.
-const IN_PLACE_MAX: usize = 256 * 1024;
+/// What it may have of one socket, a chunk of a body and what stands around it; past it it has to copy: a peer
+/// that does not read keeps no more of our memory.
+const IN_PLACE_MAX: usize = 320 * 1024;
 /// The kernel tells how it went (`IORING_SEND_ZC_REPORT_USAGE`).
 const REPORT_USAGE: u16 = 1 << 3;
 /// It had to copy after all (`IORING_NOTIF_USAGE_ZC_COPIED`).
@@ -103,9 +104,11 @@ impl Uring {
             return Ok(());
         }
         let descriptor = types::Fixed(socket.descriptor);
-        if !socket.copied && outbox.bytes() >= ZERO_COPY_BYTES && socket.in_place < IN_PLACE_MAX {
-            let list = self.messages.list(outbox.pieces());
-            let pieces: Vec<Bytes> = outbox.pieces().iter().take(SLICES_MAX).cloned().collect();
+        let room = IN_PLACE_MAX.saturating_sub(socket.in_place);
+        let worth_it = !socket.copied && outbox.bytes() >= ZERO_COPY_BYTES;
+        let pieces = if worth_it { in_place(outbox.pieces(), room) } else { Vec::new() };
+        if !pieces.is_empty() {
+            let list = self.messages.list(&pieces);
             let bytes = pieces.iter().map(Bytes::len).sum();
             let at = lent.copies.insert(ZeroCopy { socket: Some(key), bytes, _pieces: pieces });
             let entry = opcode::SendMsgZc::new(descriptor, list)
@@ -261,5 +264,37 @@ impl Uring {
     /// The requests that send from their place for a socket.
     pub(super) fn copies_of(&self, key: usize) -> Vec<usize> {
         self.lent.copies.iter().filter(|(_, copy)| copy.socket == Some(key)).map(|(at, _)| at).collect()
+    }
+}
+
+/// The first pieces that have room in so many bytes; none when it is not worth it to send those from their place.
+fn in_place(pieces: &VecDeque<Bytes>, room: usize) -> Vec<Bytes> {
+    let mut bytes = 0usize;
+    let fits = |piece: &&Bytes| {
+        bytes = bytes.saturating_add(piece.len());
+        bytes <= room
+    };
+    let first: Vec<&Bytes> = pieces.iter().take(SLICES_MAX).take_while(fits).collect();
+    let bytes: usize = first.iter().map(|piece| piece.len()).sum();
+    if bytes < ZERO_COPY_BYTES { Vec::new() } else { first.into_iter().cloned().collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_does_not_read_keeps_no_more_than_its_share_in_place() {
+        let pieces =
+            |sizes: &[usize]| sizes.iter().map(|size| Bytes::from(vec![0; *size])).collect::<VecDeque<_>>();
+        let count = |sizes: &[usize], room| in_place(&pieces(sizes), room).len();
+        let chunk = 256 * 1024;
+        assert_eq!(count(&[60, chunk, 1], IN_PLACE_MAX), 3);
+        assert_eq!(count(&[60, chunk, chunk], IN_PLACE_MAX), 2);
+        assert_eq!(count(&[chunk], chunk - 1), 0);
+        // What is small is copied.
+        assert_eq!(count(&[60, 4096], IN_PLACE_MAX), 0);
+        assert_eq!(count(&[60, chunk], 1000), 0);
+        assert_eq!(count(&[ZERO_COPY_BYTES; 100], usize::MAX), SLICES_MAX);
     }
 }
