@@ -1,6 +1,7 @@
 //! Encoded words (RFC 2047) and the bytes of header values, as text.
 
 use encoding_rs::Encoding;
+use std::borrow::Cow;
 
 /// An encoded word: charset, `B` or `Q`, encoded text.
 struct Word<'a> {
@@ -10,8 +11,20 @@ struct Word<'a> {
 }
 
 /// A header value as text: unfolded, encoded words decoded, at most `limit` bytes. Never fails: what
-/// cannot be decoded stays as it is, bytes that are no text become U+FFFD.
-pub fn decode_words(value: &[u8], limit: usize) -> String {
+/// cannot be decoded stays as it is, bytes that are no text become U+FFFD. Most values have nothing to be
+/// decoded and are given as they stand.
+pub fn decode_words(value: &[u8], limit: usize) -> Cow<'_, str> {
+    let bare = value.trim_ascii();
+    if bare.len() <= limit
+        && memchr::memchr3(b'\r', b'\n', b'?', bare).is_none()
+        && let Ok(text) = std::str::from_utf8(bare)
+    {
+        return text.into();
+    }
+    decoded(value, limit).into()
+}
+
+fn decoded(value: &[u8], limit: usize) -> String {
     let value = crate::unfolded(value);
     let mut out = String::new();
     // Bytes of adjacent words in one charset, joined: a character may be cut between two words.
@@ -59,7 +72,7 @@ pub(crate) fn encoding_of(label: &[u8]) -> Option<&'static Encoding> {
 }
 
 /// Bytes that name no charset: UTF-8 when they are that, else Windows-1252, its superset of Latin-1.
-pub(crate) fn plain(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+pub(crate) fn plain(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(_) => encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes).0,
@@ -167,6 +180,14 @@ mod tests {
         check("=?=?=?", "=?=?=?");
         assert_eq!(decode_words(b"J\xfcrgen", 100), "Jürgen");
         assert_eq!(decode_words("Jürgen".as_bytes(), 2), "J");
+    }
+
+    #[test]
+    fn what_needs_no_decoding_is_given_as_it_stands() {
+        for value in ["", " plain ", "\tGrüße aus Köln", "a = b", "a\0b"] {
+            assert!(matches!(decode_words(value.as_bytes(), 100), Cow::Borrowed(_)), "{value}");
+            assert_eq!(decode_words(value.as_bytes(), 100), decoded(value.as_bytes(), 100), "{value}");
+        }
     }
 
     #[test]

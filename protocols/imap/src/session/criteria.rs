@@ -84,7 +84,22 @@ impl Folded {
 
     /// True when a text, not folded yet, holds this one. The empty text is in every one.
     pub fn is_in(&self, text: &str) -> bool {
+        if text.is_ascii() {
+            return self.is_in_ascii(text.as_bytes());
+        }
         self.0.is_empty() || fold(text).contains(&self.0)
+    }
+
+    /// The same without a copy of the text: most of it is ASCII.
+    fn is_in_ascii(&self, text: &[u8]) -> bool {
+        let wanted = self.0.as_bytes();
+        let Some(first) = wanted.first() else { return true };
+        let Some(last_start) = text.len().checked_sub(wanted.len()) else { return false };
+        let starts = text.get(..=last_start).unwrap_or_default();
+        memchr::memchr2_iter(*first, first.to_ascii_uppercase(), starts).any(|at| {
+            text.get(at..at.saturating_add(wanted.len()))
+                .is_some_and(|part| part.eq_ignore_ascii_case(wanted))
+        })
     }
 }
 
@@ -320,6 +335,25 @@ mod tests {
         assert!(holds(&Criterion::Text(Folded::new("köln"))));
         assert!(holds(&Criterion::Text(Folded::new("HELLO"))));
         assert!(!holds(&Criterion::Body(Folded::new("köln"))));
+    }
+
+    #[test]
+    fn ascii_is_searched_where_it_stands() {
+        for (wanted, text, expected) in [
+            ("", "", true),
+            ("a", "", false),
+            ("ab", "xaAB", true),
+            ("AAB", "aaab", true),
+            ("abc", "ababab", false),
+            ("b-1", "A B-1", true),
+            ("@", "`", false),
+            ("ä", "a", false),
+            ("K", "\u{212a}", true),
+        ] {
+            let folded = Folded::new(wanted);
+            assert_eq!(folded.is_in(text), expected, "{wanted} in {text}");
+            assert_eq!(folded.is_in(text), fold(text).contains(folded.as_str()), "{wanted} in {text}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A search is split in two: what sets of UIDs alone can tell ([`narrow`]), and what has to be asked of
 //! each message that is left, the cheap things first. It runs in slices on a thread where it may take
 //! its time: after each slice a session that has gone ends it, and others get their turn. All slices
-//! look at one view. What is asked of the rows of a few messages is answered at once.
+//! look at one view. What is asked of the rows of a few messages, or of headers that are in memory, is
+//! answered at once.
 
 mod narrow;
 mod sent;
@@ -22,14 +23,16 @@ use estafette_mailbox::read::{self, Message};
 use estafette_storage::View;
 use estafette_types::{ModSeq, Uid, UidSet};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Searches that run at the same time; others wait.
 const SEARCHES_MAX: usize = 8;
 /// Messages of a slice.
 const SLICE_MESSAGES: u32 = 4096;
-/// Messages whose rows are looked at on the thread of the session.
+/// Messages whose rows, and headers in memory, are looked at on the thread of the session.
 const ROWS_AT_ONCE: u32 = 512;
+/// Bytes of headers in memory that are searched there.
+const BYTES_AT_ONCE: u64 = 512 << 10;
 const _: () = assert!(ROWS_AT_ONCE <= SLICE_MESSAGES);
 /// Bytes of messages after which a slice ends.
 const SLICE_BYTES: u64 = 8 << 20;
@@ -47,17 +50,36 @@ pub(super) async fn run(
     modseq_of: ModSeqOf,
 ) -> Result<Answer, Stop> {
     let engine = Arc::clone(engine);
-    let light = among.len() <= ROWS_AT_ONCE && criterion.reach() == Reach::Row;
-    let first = move || Search::begin(engine, at, &among, criterion, modseq_of)?.slice();
+    let light = among.len() <= ROWS_AT_ONCE && criterion.reach() <= Reach::Header;
+    let begin = move || Search::begin(engine, at, &among, criterion, modseq_of);
+    let (_place, mut search);
     if light {
-        return Ok(first()?.answer());
+        search = begin()?.slice(Pace::AtOnce)?;
+        if search.rest.is_empty() {
+            return Ok(search.answer());
+        }
+        _place = place().await?;
+    } else {
+        _place = place().await?;
+        search = aside(begin).await?;
     }
-    let _place = PLACES.acquire().await.map_err(|_| Stop::Told(Failure::Unavailable))?;
-    let mut search = aside(first).await?;
     while !search.rest.is_empty() {
-        search = aside(move || search.slice()).await?;
+        search = aside(move || search.slice(Pace::Aside)).await?;
     }
     Ok(search.answer())
+}
+
+async fn place() -> Result<SemaphorePermit<'static>, Stop> {
+    PLACES.acquire().await.map_err(|_| Stop::Told(Failure::Unavailable))
+}
+
+/// Where a slice runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// On the thread of the session: nothing but rows and what is in memory is looked at.
+    AtOnce,
+    /// On a thread where it may take its time.
+    Aside,
 }
 
 /// A search under way.
@@ -113,20 +135,26 @@ impl Search {
     }
 
     /// Judges some messages.
-    fn slice(mut self) -> Result<Search, Stop> {
+    fn slice(mut self, pace: Pace) -> Result<Search, Stop> {
         let slice = self.rest.split_off_first(SLICE_MESSAGES);
         let engine = Arc::clone(&self.engine);
         let moment = Moment::at(&engine, self.view.clone());
+        let bytes_max = if pace == Pace::AtOnce { BYTES_AT_ONCE } else { SLICE_BYTES };
+        let in_memory = pace == Pace::AtOnce && self.criterion.reach() == Reach::Header;
         let mut bytes = 0;
         for message in rows(&moment, self.at, &slice)? {
             let message = message?;
             let mut subject = Subject::new(&moment, &self.keywords, message);
+            if in_memory && !subject.is_at_hand() {
+                self.rest = slice.intersection(&UidSet::range(message.uid, Uid::MAX)).union(&self.rest);
+                break;
+            }
             let hit = self.criterion.matches(&mut subject)?;
             bytes += subject.bytes_read();
             if hit {
                 self.note(message);
             }
-            if bytes > SLICE_BYTES {
+            if bytes > bytes_max {
                 // The others of this slice come with the next one.
                 self.rest = slice.after(message.uid).union(&self.rest);
                 break;

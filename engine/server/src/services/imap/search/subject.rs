@@ -46,6 +46,12 @@ impl<'a> Subject<'a> {
         self.bytes_read
     }
 
+    /// Is its header in memory?
+    pub(super) fn is_at_hand(&mut self) -> bool {
+        self.structure = self.moment.structures.at_hand(&self.message.row.body);
+        self.structure.as_ref().is_some_and(|structure| matches!(structure.header(), HeaderBlock::Kept(_)))
+    }
+
     fn structure(&mut self) -> Result<Arc<Structure>, Stop> {
         if let Some(structure) = &self.structure {
             return Ok(Arc::clone(structure));
