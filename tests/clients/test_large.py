@@ -58,8 +58,14 @@ class Message:
 class Talk:
     """A connection on which lines and large stretches are read and written."""
 
-    def __init__(self, address):
-        self.socket = socket.create_connection(address, timeout=120)
+    def __init__(self, server, name):
+        self.socket = socket.create_connection(server.address(name), timeout=120)
+        if name in ("imaps", "pop3s"):
+            self.start_tls(server)
+        self.file = self.socket.makefile("rb", buffering=1 << 20)
+
+    def start_tls(self, server):
+        self.socket = server.tls().wrap_socket(self.socket, server_hostname="localhost")
         self.file = self.socket.makefile("rb", buffering=1 << 20)
 
     def send(self, data):
@@ -98,17 +104,21 @@ def memory_kib(server, name):
     return int(re.search(rf"^{name}:\s+(\d+) kB", status, re.M).group(1))
 
 
-def begin(server, account, name="smtp"):
-    talk = Talk(server.address(name))
+def begin(server, account, name="smtp", tls=False):
+    talk = Talk(server, name)
     assert talk.reply().startswith("220")
+    if tls:
+        assert talk.ask("EHLO client.example").startswith("250")
+        assert talk.ask("STARTTLS").startswith("220")
+        talk.start_tls(server)
     assert talk.ask(("LHLO" if name == "lmtp" else "EHLO") + " client.example").startswith("250")
     assert talk.ask("MAIL FROM:<a@example.net>").startswith("250")
     assert talk.ask(f"RCPT TO:<{account['address']}>").startswith("250")
     return talk
 
 
-def send_data(server, account, message, name="smtp"):
-    talk = begin(server, account, name)
+def send_data(server, account, message, name="smtp", tls=False):
+    talk = begin(server, account, name, tls)
     assert talk.ask("DATA").startswith("354")
     for block in message.blocks():
         talk.send(re.sub(rb"(?m)^\.", b"..", block))
@@ -127,8 +137,12 @@ def send_chunks(server, account, message):
     return reply
 
 
-def imap(server, account):
-    talk = Talk(server.address("imap"))
+def send_data_by_tls(server, account, message):
+    return send_data(server, account, message, tls=True)
+
+
+def imap(server, account, name="imap"):
+    talk = Talk(server, name)
     assert talk.line().startswith("* OK")
     talk.send(f"a LOGIN {account['username']} {account['password']}\r\n")
     finish(talk, "a")
@@ -164,9 +178,9 @@ def literal(talk):
     return int(re.search(r"\{(\d+)\}$", line).group(1)), line
 
 
-def fetched(server, account, number):
+def fetched(server, account, number, name="imap"):
     """The digest of a message without what the server added to its top, read by IMAP."""
-    talk = imap(server, account)
+    talk = imap(server, account, name)
     talk.send("b EXAMINE INBOX\r\n")
     finish(talk, "b")
     talk.send(f"c FETCH {number} BODY.PEEK[]\r\n")
@@ -190,9 +204,9 @@ def without_added(file):
         count += len(line)
 
 
-def retrieved(server, account, number):
+def retrieved(server, account, number, name="pop3"):
     """The same by POP3."""
-    talk = Talk(server.address("pop3"))
+    talk = Talk(server, name)
     assert talk.line().startswith("+OK")
     for command in [f"USER {account['username']}", f"PASS {account['password']}", f"RETR {number}"]:
         talk.send(command + "\r\n")
@@ -211,7 +225,7 @@ def note(what, **figures):
     print(json.dumps({"what": what, **figures}))
 
 
-WAYS = {"DATA": send_data, "BDAT": send_chunks, "APPEND": append}
+WAYS = {"DATA": send_data, "BDAT": send_chunks, "APPEND": append, "DATA by TLS": send_data_by_tls}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -225,8 +239,9 @@ def test_a_large_message_passes_in_bounded_memory(new_server, way):
     assert re.match(r"250|b OK", answer), answer
     taken = time.monotonic() - began
     peak_in = memory_kib(server, "VmHWM")
-    assert fetched(server, account, 1) == message.digest()
-    assert retrieved(server, account, 1) == message.digest()
+    tls = "s" if way.endswith("TLS") else ""
+    assert fetched(server, account, 1, "imap" + tls) == message.digest()
+    assert retrieved(server, account, 1, "pop3" + tls) == message.digest()
     peak = memory_kib(server, "VmHWM")
     note(way, megabytes=message.size >> 20, seconds=round(taken, 1), before_kib=before, peak_in_kib=peak_in, peak_kib=peak)
     assert peak - before < MEMORY_MAX_MB << 10, f"{peak - before} KiB more than at the start"

@@ -103,13 +103,13 @@ fn a_short_one_is_not_staged_at_all() {
     assert_eq!((staging.len(), own_rows(&store, UNDER_WAY)), (14, 0));
     let body = staging.finish().unwrap();
     assert_eq!(body.bytes_held(), 14);
-    bring(&store, &[body.clone()], b"log");
+    bring(&store, std::slice::from_ref(&body), b"log");
     assert_eq!(store.body(&body.hash()).unwrap().unwrap().len(), 14);
     // Just one chunk: where it is has to be looked for.
     let mut staging = store.stage().unwrap();
     staging.push(&[7; CHUNK_BYTES]).unwrap();
     let body = staging.finish().unwrap();
-    bring(&store, &[body.clone()], b"log");
+    bring(&store, std::slice::from_ref(&body), b"log");
     store.body_of(body.hash(), CHUNK_BYTES as u64).verify().unwrap();
 }
 
@@ -157,10 +157,10 @@ fn several_commits_take_one_body_whatever_happens_between_them() {
             bring(&store, &[NewBody::of(vec![text(1)])], b"0");
             release(&store, body.hash(), b"0");
         }
-        bring(&store, &[body.clone()], b"1");
+        bring(&store, std::slice::from_ref(&body), b"1");
         release(&store, body.hash(), b"1");
         assert_eq!(store.collect(10).unwrap().bodies, 0, "another commit may still name it");
-        bring(&store, &[body.clone()], b"2");
+        bring(&store, std::slice::from_ref(&body), b"2");
         store.body(&body.hash()).unwrap().unwrap().verify().unwrap();
         release(&store, body.hash(), b"2");
         let hash = body.hash();
@@ -195,7 +195,7 @@ fn one_that_is_stored_is_only_named() {
     let store = open(dir.path());
     bring(&store, &[staged(&store, 1, LEN)], b"1");
     let stored = NewBody::stored(&store.body(&hash(1)).unwrap().unwrap());
-    bring(&store, &[stored.clone()], b"2");
+    bring(&store, std::slice::from_ref(&stored), b"2");
     assert_eq!((stored.bytes_held(), chunks(&store)), (0, 4));
     for holder in [b"1", b"2"] {
         release(&store, hash(1), holder);

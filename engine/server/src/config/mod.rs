@@ -366,7 +366,7 @@ impl Default for QueueConfig {
 }
 
 /// Who has found a body by its last name may still be about to name it again: that takes no longer.
-const COLLECT_AFTER_SECONDS_MIN: u64 = 5;
+pub(crate) const COLLECT_AFTER_SECONDS_MIN: u64 = 5;
 
 /// The database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! Answers POP3 sessions from the INBOX of the account.
 
+use crate::config::COLLECT_AFTER_SECONDS_MIN;
 use crate::engine::{Engine, EngineError};
 use crate::login::Outcome as Login;
 use bytes::Bytes;
@@ -8,8 +9,16 @@ use estafette_pop3::{Answer, Ask, Config, Failure, Refusal, Session, Snapshot};
 use estafette_reactor::{Peer, Protocol, Refusal as Full, Service};
 use estafette_storage::BodyHash;
 use estafette_types::{AccountId, Uid, UidSet};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Messages that are looked up together by a client that reads one after the other.
+const AHEAD_MAX: usize = 16;
+/// For so long what was looked up is taken to be there: far less than a body stays that nobody refers to.
+const AHEAD_VALID: Duration = Duration::from_secs(1);
+const _: () = assert!(AHEAD_VALID.as_secs() < COLLECT_AFTER_SECONDS_MIN);
 
 /// The sessions of one listener.
 pub(crate) struct Pop3Protocol {
@@ -27,8 +36,14 @@ impl Protocol for Pop3Protocol {
     }
 
     fn open(&self, peer: Peer) -> (Session, Pop3Service) {
-        let service =
-            Pop3Service { name: self.name, engine: Arc::clone(&self.engine), peer, inbox: None, begun: None };
+        let service = Pop3Service {
+            name: self.name,
+            engine: Arc::clone(&self.engine),
+            peer,
+            inbox: None,
+            begun: None,
+            ahead: Ahead { since: Instant::now(), next: VecDeque::new() },
+        };
         (Session::new(Arc::clone(&self.config)), service)
     }
 
@@ -43,8 +58,27 @@ pub(crate) struct Pop3Service {
     engine: Arc<Engine>,
     peer: Peer,
     inbox: Option<MailboxRef>,
-    /// The message whose beginning was read last, with its size: it can be read to its end though it is removed meanwhile.
-    begun: Option<(Uid, BodyHash, u64)>,
+    /// The message whose beginning was read last: it can be read to its end though it is removed meanwhile.
+    begun: Option<Known>,
+    ahead: Ahead,
+}
+
+/// What of a message is needed to read it: its UID, its body and its size.
+type Known = (Uid, BodyHash, u64);
+
+/// The messages that a client which reads one after the other will want next.
+struct Ahead {
+    since: Instant,
+    next: VecDeque<Known>,
+}
+
+impl Ahead {
+    fn take(&mut self, uid: Uid) -> Option<Known> {
+        if self.since.elapsed() > AHEAD_VALID {
+            self.next.clear();
+        }
+        self.next.pop_front_if(|(next, ..)| *next == uid)
+    }
 }
 
 impl Service<Session> for Pop3Service {
@@ -130,15 +164,28 @@ impl Pop3Service {
         let begun = self.begun.filter(|(of, ..)| *of == uid && range.start > 0);
         let found = match (begun, self.inbox) {
             (Some(begun), _) => Some(begun),
-            (None, Some(inbox)) => {
-                let message = read::message(&self.engine.store, inbox, uid)?;
-                message.map(|message| (uid, message.body, message.size))
-            }
+            (None, Some(inbox)) => self.look_up(inbox, uid)?,
             (None, None) => None,
         };
         self.begun = found;
         let Some((_, hash, size)) = found else { return Ok(None) };
         Ok(Some(self.engine.store.body_of(hash, size).read(range)?))
+    }
+
+    fn look_up(&mut self, inbox: MailboxRef, uid: Uid) -> Result<Option<Known>, EngineError> {
+        if let Some(known) = self.ahead.take(uid) {
+            return Ok(Some(known));
+        }
+        self.ahead = Ahead { since: Instant::now(), next: VecDeque::new() };
+        if self.begun.is_none_or(|(last, ..)| last >= uid) {
+            let message = read::message(&self.engine.store, inbox, uid)?;
+            return Ok(message.map(|row| (uid, row.body, row.size)));
+        }
+        for message in read::messages(&self.engine.store, inbox, uid..=Uid::MAX)?.take(AHEAD_MAX) {
+            let message = message?;
+            self.ahead.next.push_back((message.uid, message.row.body, message.row.size));
+        }
+        Ok(self.ahead.take(uid))
     }
 
     async fn delete(&self, uids: &UidSet) -> Result<(), EngineError> {
