@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
         let limit = usize::from(settings);
         let whole = decode_words(value, usize::MAX);
         let cut = decode_words(value, limit);
-        assert!(cut.len() <= limit && whole.starts_with(&cut), "{whole:?} {cut:?}");
+        assert!(cut.len() <= limit && whole.starts_with(&*cut), "{whole:?} {cut:?}");
         // What is unfolded may bring `=` and `?` together.
         if let Ok(text) = String::from_utf8(unfolded(value))
             && !text.contains("=?")
