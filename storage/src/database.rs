@@ -48,10 +48,7 @@ impl Database {
         let database = tuning.database();
         let db =
             DB::open_cf_descriptors(&database, dir, descriptors(tuning)).map_err(|e| open_error(dir, e))?;
-        let opened = Database::with_handles(db, lock)?;
-        let row = opened.handle(Family::Row);
-        opened.db().set_options_cf(row, &options::ROW_OPTIONS).map_err(|e| open_error(dir, e))?;
-        Ok(opened)
+        Database::with_handles(db, lock)
     }
 
     /// Opens the database without changing anything on disk.

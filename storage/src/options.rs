@@ -20,12 +20,6 @@ const MEMTABLES_BYTES: usize = 64 * MIB;
 /// Share of a memtable's size that the filter of its keys takes.
 const MEMTABLE_FILTER_SHARE: f64 = 0.02;
 
-/// What of the family of rows can only be set once it is open. Flags that are changed again and again leave a
-/// version of their row each, which every listing passes over until the memtable is written out: it is written
-/// out when one listing has passed over so many, four for each row that it gave.
-pub(crate) const ROW_OPTIONS: [(&str, &str); 2] =
-    [("memtable_op_scan_flush_trigger", "256"), ("memtable_avg_op_scan_flush_trigger", "4")];
-
 /// The settings and the one cache that all families share.
 pub(crate) struct Tuning<'a> {
     settings: &'a Settings,

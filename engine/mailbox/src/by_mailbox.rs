@@ -9,8 +9,8 @@ use crate::read::{Vanished, vanished_since};
 use crate::rows::MailboxRow;
 use estafette_storage::Read;
 use estafette_types::{ModSeq, Uid, UidSet};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +18,10 @@ use std::sync::Arc;
 const ENTRY_BYTES: u64 = 128;
 /// Bytes of a usual entry, for the first size of the cache's table.
 const USUAL_BYTES: u64 = ENTRY_BYTES + 12;
+/// Bytes of a part of the cache that has its own lock: what is larger is not kept.
+const PART_BYTES: u64 = 8 << 20;
+/// The most parts.
+const PARTS_MAX: usize = 64;
 
 /// What can be worked out of a mailbox, and brought forward without reading all of it again.
 pub trait Derived: Sized {
@@ -89,7 +93,19 @@ impl<T: Derived> ByMailbox<T> {
     /// An empty cache of at most so many bytes.
     pub fn new(bytes: u64) -> ByMailbox<T> {
         let items = usize::try_from(bytes / USUAL_BYTES).unwrap_or(usize::MAX);
-        ByMailbox { cache: Cache::with_weighter(items, bytes, Bytes) }
+        let parts = usize::try_from(bytes / PART_BYTES).unwrap_or(usize::MAX).clamp(1, PARTS_MAX);
+        let mut options = OptionsBuilder::new();
+        options.estimated_items_capacity(items).weight_capacity(bytes).shards(parts);
+        let cache = match options.build() {
+            Ok(options) => Cache::with_options(
+                options,
+                Bytes,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
+            Err(_) => Cache::with_weighter(items, bytes, Bytes),
+        };
+        ByMailbox { cache }
     }
 
     /// Bytes that it takes, about.

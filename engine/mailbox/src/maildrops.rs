@@ -5,7 +5,6 @@ use crate::by_mailbox::{ByMailbox, Derived};
 use crate::error::Error;
 use crate::key::MailboxRef;
 use crate::read;
-use crate::uid_maps::RUN_BYTES;
 use estafette_storage::Read;
 use estafette_types::{Uid, UidSet};
 use std::sync::Arc;
@@ -65,6 +64,6 @@ impl Derived for Maildrop {
     }
 
     fn bytes(&self) -> u64 {
-        RUN_BYTES * self.uids.runs().len() as u64 + size_of_val(&*self.sizes) as u64
+        (self.uids.heap_bytes() + size_of_val(&*self.sizes)) as u64
     }
 }

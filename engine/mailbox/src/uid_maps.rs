@@ -9,8 +9,6 @@ use estafette_types::{Uid, UidSet};
 
 /// Bytes that the maps of a node may take, unless it is set otherwise.
 pub const UID_MAPS_BYTES: u64 = 64 << 20;
-/// Bytes of a run of UIDs (counted, not measured).
-pub(crate) const RUN_BYTES: u64 = 12;
 
 /// A bounded cache of the UIDs of mailboxes.
 pub type UidMaps = ByMailbox<UidSet>;
@@ -36,6 +34,6 @@ impl Derived for UidSet {
     }
 
     fn bytes(&self) -> u64 {
-        RUN_BYTES * self.runs().len() as u64
+        self.heap_bytes() as u64
     }
 }

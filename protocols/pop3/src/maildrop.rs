@@ -1,6 +1,6 @@
 //! The messages of a session: the snapshot of its login and the marks that it has set since.
 //!
-//! A million messages take four bytes and a bit each, which sessions of one account share. Message numbers count from 1 and do not change
+//! A million messages take four bytes each, which sessions of one account share, and a bit each once one is marked. Message numbers count from 1 and do not change
 //! within a session (RFC 1939 §5).
 
 use crate::Snapshot;

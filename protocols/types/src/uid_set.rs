@@ -209,6 +209,11 @@ impl UidSet {
         set
     }
 
+    /// Bytes of memory that it takes beside itself.
+    pub fn heap_bytes(&self) -> usize {
+        self.runs.capacity() * size_of::<Run>()
+    }
+
     /// Takes the lowest `count` UIDs out of the set and hands them over.
     pub fn split_off_first(&mut self, count: u32) -> UidSet {
         let Some(end) = self.uid_at(count.min(self.len())) else { return UidSet::new() };

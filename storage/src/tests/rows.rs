@@ -330,31 +330,3 @@ proptest! {
         same(&store.view(), &model);
     }
 }
-
-/// Rows that were written again and again made every listing pass over all their versions.
-#[test]
-fn versions_that_listings_pass_over_are_written_out() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let database = store.database();
-    let in_memory = || database.number(Family::Row, "rocksdb.num-entries-active-mem-table");
-    let write = |round: u8| {
-        let mut batch = Batch::new();
-        (0..60u8).for_each(|key| batch.put(Family::Row, [key], [round]));
-        store.apply_batch(batch).unwrap();
-    };
-    let listed = || all(&store, Family::Row, Vec::new()..Vec::new(), Direction::Forward);
-
-    // A few are let be.
-    (0..3).for_each(write);
-    assert_eq!(listed().len(), 60);
-    write(3);
-    assert_eq!(in_memory(), 240);
-
-    (4..8).for_each(write);
-    assert_eq!(listed().len(), 60);
-    // The next write finds the memtable marked, and the one after it a new one.
-    (8..10).for_each(write);
-    assert_eq!(in_memory(), 60);
-    assert!(listed().iter().all(|(_, value)| value == &[9]));
-}

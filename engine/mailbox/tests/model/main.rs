@@ -5,7 +5,8 @@ mod plain;
 
 use estafette_mailbox::{
     AccountRef, Action, Command, Context, DeliveryId, FlagChange, Flags, Keyword, MailboxName, MailboxRef,
-    NewMessage, Response, SpecialUse, SystemFlags, Target, UidMaps, apply, check, read, recount, shard_range,
+    Maildrops, NewMessage, Response, SpecialUse, SystemFlags, Target, UidMaps, apply, check, read, recount,
+    shard_range,
 };
 use estafette_storage::{BodyHash, Direction, Family, Read, Settings, Store, View};
 use estafette_types::{AccountId, MailboxId, ModSeq, ShardId, Uid, UidSet};
@@ -187,7 +188,7 @@ fn same_messages(view: &View, at: MailboxRef, plain: &Mailbox) {
     assert_eq!(left.next(), None);
 }
 
-fn same_mailbox(view: &View, maps: &UidMaps, at: MailboxRef, plain: &Mailbox) {
+fn same_mailbox(view: &View, maps: &(UidMaps, Maildrops), at: MailboxRef, plain: &Mailbox) {
     let row = read::mailbox(view, at).unwrap().unwrap();
     let count = |flag| plain.messages.values().filter(|message| message.system.has(flag)).count();
     assert_eq!(row.uid_validity.0.get(), plain.validity);
@@ -199,7 +200,12 @@ fn same_mailbox(view: &View, maps: &UidMaps, at: MailboxRef, plain: &Mailbox) {
     assert_eq!(row.bytes, plain.messages.values().map(|message| message.size).sum::<u64>());
     same_messages(view, at, plain);
     let uids: UidSet = plain.messages.keys().copied().filter_map(Uid::new).collect();
-    assert_eq!(*maps.read(view, at, &row).unwrap(), uids);
+    assert_eq!(*maps.0.read(view, at, &row).unwrap(), uids);
+    let maildrop = maps.1.read(view, at, &row).unwrap();
+    assert_eq!(*maildrop.uids, uids);
+    assert!(
+        maildrop.sizes.iter().map(|size| u64::from(*size)).eq(plain.messages.values().map(|one| one.size))
+    );
     assert_eq!(read::uids(view, at).unwrap(), uids);
     let deleted = plain.messages.iter().filter(|(_, message)| message.system.has(SystemFlags::DELETED));
     assert_eq!(read::deleted(view, at).unwrap(), deleted.filter_map(|(uid, _)| Uid::new(*uid)).collect());
@@ -238,7 +244,7 @@ fn same_changes(view: &View, at: MailboxRef, limit: usize, expected: &[(ModSeq, 
     assert_eq!(told, expected);
 }
 
-fn same_account(view: &View, maps: &UidMaps, at: AccountRef, plain: &Account) {
+fn same_account(view: &View, maps: &(UidMaps, Maildrops), at: AccountRef, plain: &Account) {
     let names: Vec<_> = read::mailboxes(view, at).unwrap();
     assert_eq!(names.len(), plain.names.len());
     for (listed, (name, (mailbox, special_use))) in names.iter().zip(&plain.names) {
@@ -296,7 +302,7 @@ proptest! {
     #[test]
     fn agrees_with_plain_maps(commands in commands()) {
         let shard = fresh_shard();
-        let maps = UidMaps::default();
+        let maps = <(UidMaps, Maildrops)>::default();
         let mut accounts: BTreeMap<u64, Account> = BTreeMap::new();
         let mut time_ms = START_MS;
         let mut history = Vec::new();

@@ -42,6 +42,7 @@ impl Protocol for Pop3Protocol {
             peer,
             inbox: None,
             begun: None,
+            last: Uid::MAX,
             ahead: Ahead { since: Instant::now(), next: VecDeque::new() },
         };
         (Session::new(Arc::clone(&self.config)), service)
@@ -60,6 +61,8 @@ pub(crate) struct Pop3Service {
     inbox: Option<MailboxRef>,
     /// The message whose beginning was read last: it can be read to its end though it is removed meanwhile.
     begun: Option<Known>,
+    /// The last message of the snapshot.
+    last: Uid,
     ahead: Ahead,
 }
 
@@ -77,6 +80,7 @@ impl Ahead {
         if self.since.elapsed() > AHEAD_VALID {
             self.next.clear();
         }
+        while self.next.pop_front_if(|(next, ..)| *next < uid).is_some() {}
         self.next.pop_front_if(|(next, ..)| *next == uid)
     }
 }
@@ -145,6 +149,7 @@ impl Pop3Service {
         };
         Ok(found.map(|(inbox, snapshot)| {
             self.inbox = Some(inbox);
+            self.last = snapshot.uids.last().unwrap_or(Uid::MAX);
             snapshot
         }))
     }
@@ -181,7 +186,7 @@ impl Pop3Service {
             let message = read::message(&self.engine.store, inbox, uid)?;
             return Ok(message.map(|row| (uid, row.body, row.size)));
         }
-        for message in read::messages(&self.engine.store, inbox, uid..=Uid::MAX)?.take(AHEAD_MAX) {
+        for message in read::messages(&self.engine.store, inbox, uid..=self.last)?.take(AHEAD_MAX) {
             let message = message?;
             self.ahead.next.push_back((message.uid, message.row.body, message.row.size));
         }

@@ -13,6 +13,9 @@ use estafette_types::{EmailId, ModSeq, Uid, UidSet};
 use std::borrow::Cow;
 use unicode_normalization::UnicodeNormalization;
 
+/// Texts up to this length are looked for byte by byte; longer ones in time that does not grow with them.
+const PLAIN_MAX_BYTES: usize = 64;
+
 /// What must hold of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Criterion {
@@ -84,13 +87,13 @@ impl Folded {
 
     /// True when a text, not folded yet, holds this one. The empty text is in every one.
     pub fn is_in(&self, text: &str) -> bool {
-        if text.is_ascii() {
+        if text.is_ascii() && self.0.len() <= PLAIN_MAX_BYTES {
             return self.is_in_ascii(text.as_bytes());
         }
         self.0.is_empty() || fold(text).contains(&self.0)
     }
 
-    /// The same without a copy of the text: most of it is ASCII.
+    /// The same without a copy of the text: most of it is ASCII. Takes as many steps as both lengths multiplied.
     fn is_in_ascii(&self, text: &[u8]) -> bool {
         let wanted = self.0.as_bytes();
         let Some(first) = wanted.first() else { return true };
@@ -187,6 +190,15 @@ impl Criterion {
             Criterion::Header { .. } | Criterion::Sent(..) => Reach::Header,
             Criterion::Body(_) | Criterion::Text(_) => Reach::Body,
             _ => Reach::Row,
+        }
+    }
+
+    /// How many of its keys look at more than the row.
+    pub fn looks(&self) -> usize {
+        match self {
+            Criterion::And(all) | Criterion::Or(all) => all.iter().map(Criterion::looks).sum(),
+            Criterion::Not(one) => one.looks(),
+            one => usize::from(one.reach() > Reach::Row),
         }
     }
 
@@ -348,6 +360,8 @@ mod tests {
             ("b-1", "A B-1", true),
             ("@", "`", false),
             ("ä", "a", false),
+            (&"ab".repeat(40), &"AB".repeat(50), true),
+            (&"ab".repeat(40), &"ab".repeat(39), false),
             ("K", "\u{212a}", true),
         ] {
             let folded = Folded::new(wanted);

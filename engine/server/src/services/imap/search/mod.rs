@@ -23,7 +23,7 @@ use estafette_mailbox::read::{self, Message};
 use estafette_storage::View;
 use estafette_types::{ModSeq, Uid, UidSet};
 use std::sync::Arc;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 /// Searches that run at the same time; others wait.
 const SEARCHES_MAX: usize = 8;
@@ -31,8 +31,10 @@ const SEARCHES_MAX: usize = 8;
 const SLICE_MESSAGES: u32 = 4096;
 /// Messages whose rows, and headers in memory, are looked at on the thread of the session.
 const ROWS_AT_ONCE: u32 = 512;
-/// Bytes of headers in memory that are searched there.
+/// Bytes of headers in memory that are searched there, up to those of one message more.
 const BYTES_AT_ONCE: u64 = 512 << 10;
+/// Keys about headers that a search there may have: each goes through the header anew.
+const LOOKS_AT_ONCE: usize = 4;
 const _: () = assert!(ROWS_AT_ONCE <= SLICE_MESSAGES);
 /// Bytes of messages after which a slice ends.
 const SLICE_BYTES: u64 = 8 << 20;
@@ -50,27 +52,23 @@ pub(super) async fn run(
     modseq_of: ModSeqOf,
 ) -> Result<Answer, Stop> {
     let engine = Arc::clone(engine);
-    let light = among.len() <= ROWS_AT_ONCE && criterion.reach() <= Reach::Header;
+    let light = among.len() <= ROWS_AT_ONCE
+        && criterion.reach() <= Reach::Header
+        && criterion.looks() <= LOOKS_AT_ONCE;
     let begin = move || Search::begin(engine, at, &among, criterion, modseq_of);
-    let (_place, mut search);
     if light {
-        search = begin()?.slice(Pace::AtOnce)?;
+        let search = begin.clone()()?.slice(Pace::AtOnce)?;
         if search.rest.is_empty() {
             return Ok(search.answer());
         }
-        _place = place().await?;
-    } else {
-        _place = place().await?;
-        search = aside(begin).await?;
+        // It begins anew: a view is not held while others are waited for.
     }
+    let _place = PLACES.acquire().await.map_err(|_| Stop::Told(Failure::Unavailable))?;
+    let mut search = aside(begin).await?;
     while !search.rest.is_empty() {
         search = aside(move || search.slice(Pace::Aside)).await?;
     }
     Ok(search.answer())
-}
-
-async fn place() -> Result<SemaphorePermit<'static>, Stop> {
-    PLACES.acquire().await.map_err(|_| Stop::Told(Failure::Unavailable))
 }
 
 /// Where a slice runs.
@@ -146,7 +144,8 @@ impl Search {
             let message = message?;
             let mut subject = Subject::new(&moment, &self.keywords, message);
             if in_memory && !subject.is_at_hand() {
-                self.rest = slice.intersection(&UidSet::range(message.uid, Uid::MAX)).union(&self.rest);
+                // Nothing of this slice counts.
+                self.rest = slice.clone();
                 break;
             }
             let hit = self.criterion.matches(&mut subject)?;
