@@ -1,6 +1,7 @@
 """RENAME of INBOX under the eyes of others, names that are normalized, and POP3 for those without UTF8."""
 
 import poplib
+import time
 
 import pytest
 
@@ -133,3 +134,31 @@ def test_a_pop3_message_that_goes_while_nobody_reads_is_told_to_its_end(server, 
     while (line := client._getline())[0] != b".":
         lines, octets = lines + 1, octets + line[1]
     assert octets > BLOCKS_BYTES - 100
+
+
+def test_pop3_messages_in_any_order_are_the_ones_asked_for(server, account):
+    """A client that reads one after the other has the next ones looked up for it; none of them is taken for another,
+    and one that has been removed meanwhile is gone."""
+    client = mail.imap(server, account)
+    for number in range(1, 41):
+        assert client.append("INBOX", None, None, b"Subject: %d\r\n\r\nbody %d\r\n" % (number, number))[0] == "OK"
+    reader = mail.pop3(server, account)
+    for number in [*range(1, 9), 7, 12, 11, 13, 14, 40, 39, 1, 3, 5, *range(20, 31)]:
+        assert reader.retr(number)[1] == [b"Subject: %d" % number, b"", b"body %d" % number]
+    client.select("INBOX")
+    client.store("31:35", "+FLAGS.SILENT", "(\\Deleted)")
+    assert client.expunge()[0] == "OK"
+    # What was looked up counts for a second.
+    time.sleep(1.2)
+    with pytest.raises(poplib.error_proto, match="removed|no such"):
+        reader.retr(31)
+    assert reader.retr(36)[1][0] == b"Subject: 36"
+    # The next session starts from what is left, and from what came.
+    client.append("INBOX", None, None, b"Subject: new\r\n\r\n")
+    reader.quit()
+    reader = mail.pop3(server, account)
+    assert len(reader.list()[1]) == 36
+    assert reader.retr(31)[1][0] == b"Subject: 36" and reader.retr(36)[1][0] == b"Subject: new"
+    sizes = [int(line.split()[1]) for line in reader.list()[1]]
+    assert sizes[-1] == len(b"Subject: new\r\n\r\n") and sizes[30] == len(b"Subject: 36\r\n\r\nbody 36\r\n")
+    reader.quit()
