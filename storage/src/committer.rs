@@ -25,6 +25,7 @@ use crate::reclaim::Reclaim;
 use crate::space::Space;
 use crate::stage::{self, Left, Owned};
 use crate::store::now_ms;
+use crate::versions::{Rewritten, Versions};
 use crate::watermark::{MARKS_MAX, Mark, Watermark, WatermarkFile};
 
 /// Most bytes that wait; a commit that finds more waits for room.
@@ -83,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) owned: Owned,
     /// Bytes of them, and how many there may be.
     pub(crate) under_way_bytes: AtomicU64,
+    pub(crate) rewritten: Rewritten,
     pub(crate) under_way_max_bytes: u64,
     failed: OnceLock<Arc<str>>,
     queue: Mutex<Queue>,
@@ -104,6 +106,7 @@ impl Shared {
             waiting: AtomicBool::new(true),
             owned: Owned::default(),
             under_way_bytes: AtomicU64::new(0),
+            rewritten: Rewritten::default(),
             under_way_max_bytes,
             failed: OnceLock::new(),
             queue: Mutex::default(),
@@ -233,6 +236,7 @@ pub(crate) struct Committer {
     /// Bodies under way that nobody will take, still to be removed.
     pub(crate) left: Vec<Left>,
     pub(crate) reclaim: Reclaim,
+    pub(crate) versions: Versions,
 }
 
 impl Committer {
@@ -253,6 +257,7 @@ impl Committer {
             }
             self.remove_left();
             self.reclaim.tend(&self.shared);
+            self.versions.tend(&self.shared);
             if self.unsynced_since.is_some_and(|since| since.elapsed() >= WATERMARK_SYNC) {
                 self.sync_watermark();
             }

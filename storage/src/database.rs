@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rocksdb::{
-    BottommostLevelCompaction, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, ReadOptions,
-    WriteBatch,
+    BottommostLevelCompaction, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, FlushOptions,
+    ReadOptions, WriteBatch,
 };
 use self_cell::self_cell;
 
@@ -107,6 +107,13 @@ impl Database {
         }
         let (start, end) = (Some(&range.start), Some(&range.end).filter(|end| !end.is_empty()));
         self.db().compact_range_cf_opt(self.handle(family), start, end, &options);
+    }
+
+    /// Has what a family has in memory written into files, without waiting for it.
+    pub(crate) fn flush_soon(&self, family: Family) -> Result<(), rocksdb::Error> {
+        let mut options = FlushOptions::default();
+        options.set_wait(false);
+        self.db().flush_cf_opt(self.handle(family), &options)
     }
 
     /// Writes what a family has in memory into files.

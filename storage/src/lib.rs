@@ -37,6 +37,7 @@ mod store;
 mod tests;
 mod transaction;
 mod verify;
+mod versions;
 mod wal;
 mod watermark;
 

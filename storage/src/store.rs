@@ -27,6 +27,7 @@ use crate::space::Space;
 use crate::stage::Staging;
 use crate::transaction::Transaction;
 use crate::verify::{self, Progress, Report};
+use crate::versions::Versions;
 use crate::watermark::Mark;
 
 /// How a store is run.
@@ -114,6 +115,7 @@ impl Store {
             unsynced_since: None,
             left: opened.left,
             reclaim: Reclaim::new(),
+            versions: Versions::new(),
         };
         let thread = thread::Builder::new()
             .name("committer".into())
@@ -158,6 +160,7 @@ impl Store {
             return self.0.shared.check();
         }
         let batch = transaction.to_write(self.database(), now_ms())?;
+        self.0.shared.rewritten.note(transaction.rewritten());
         self.0.shared.write_unsynced(batch)
     }
 

@@ -26,6 +26,8 @@ pub struct Transaction {
     loosened: Vec<BodyHash>,
     /// What cannot be written, told by [`Store::apply`], and the number of writes before it.
     fault: Option<(usize, Error)>,
+    /// Rows that it writes over.
+    rewritten: u64,
 }
 
 /// What takes one write back.
@@ -50,7 +52,17 @@ impl Transaction {
             undo: Vec::new(),
             loosened: Vec::new(),
             fault: None,
+            rewritten: 0,
         }
+    }
+
+    /// Says that a row that it sets is written over, as happens again and again to rows of its kind.
+    pub fn rewrites_row(&mut self) {
+        self.rewritten += 1;
+    }
+
+    pub(crate) fn rewritten(&self) -> u64 {
+        self.rewritten
     }
 
     /// Sets a row.

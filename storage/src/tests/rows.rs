@@ -330,3 +330,37 @@ proptest! {
         same(&store.view(), &model);
     }
 }
+
+/// Rows that were written again and again made every listing pass over all their versions.
+#[test]
+fn versions_of_rows_written_over_leave_memory() {
+    const LOOKS_MAX: u32 = 500;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let in_memory = || store.database().number(Family::Row, "rocksdb.num-entries-active-mem-table");
+    let write = |rewrites: bool| {
+        let mut transaction = store.transaction();
+        for key in 0..64u8 {
+            transaction.put(Family::Row, [key], [7]);
+            if rewrites {
+                transaction.rewrites_row();
+            }
+        }
+        store.apply(transaction).unwrap();
+    };
+    // What is new is left in memory, however much it is.
+    (0..128).for_each(|_| write(false));
+    commit(&store, Batch::new(), Vec::new()).unwrap();
+    assert_eq!(in_memory(), 128 * 64);
+
+    (0..128).for_each(|_| write(true));
+    for _ in 0..LOOKS_MAX {
+        commit(&store, Batch::new(), Vec::new()).unwrap();
+        if in_memory() == 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(in_memory(), 0);
+    assert_eq!(all(&store, Family::Row, Vec::new()..Vec::new(), Direction::Forward).len(), 64);
+}

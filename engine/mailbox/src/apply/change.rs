@@ -59,6 +59,7 @@ impl Work<'_> {
     }
 
     fn rewrite(&mut self, open: &mut Open, uid: estafette_types::Uid, old: &MessageRow, new: MessageRow) {
+        self.tx.rewrites_row();
         self.put(open.at.message(uid), new.encode());
         if old.is_changed() {
             self.remove_row(open.at.change(old.modseq, uid));
