@@ -30,9 +30,9 @@ impl Engine<Session> for Maildrop {
             }
             Ask::Authenticate { .. } => Answer::Refused(Refusal::Credentials),
             Ask::Open { .. } => {
-                let uids = self.messages.keys().filter_map(|uid| Uid::new(*uid)).collect();
+                let uids: UidSet = self.messages.keys().filter_map(|uid| Uid::new(*uid)).collect();
                 let sizes = self.messages.values().map(|text| text.len() as u32).collect();
-                Answer::Opened(Snapshot { uid_validity: UidValidity(7.try_into().unwrap()), uids, sizes })
+                Answer::Opened(Snapshot { uid_validity: UidValidity(7.try_into().unwrap()), uids: uids.into(), sizes })
             }
             Ask::Read { uid, range } => {
                 if self.reads_left == Some(0) {
