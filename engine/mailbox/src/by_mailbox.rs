@@ -34,20 +34,23 @@ pub trait Derived: Sized {
     /// When the rows cannot be read.
     fn whole<R: Read + ?Sized>(rows: &R, at: MailboxRef) -> Result<Self, Error>;
 
-    /// The same without the UIDs in `gone`, and with the messages from `from` on; `None` when nothing came.
+    /// The same after what has happened since.
     ///
     /// # Errors
     /// When the rows cannot be read.
-    fn after<R: Read + ?Sized>(
-        &self,
-        rows: &R,
-        at: MailboxRef,
-        gone: &UidSet,
-        from: Option<Uid>,
-    ) -> Result<Self, Error>;
+    fn after<R: Read + ?Sized>(&self, rows: &R, at: MailboxRef, since: &Since) -> Result<Self, Error>;
 
     /// Bytes of memory that it takes, about.
     fn bytes(&self) -> u64;
+}
+
+/// What has happened to a mailbox since something was worked out of it.
+#[derive(Clone, Debug)]
+pub struct Since {
+    /// Messages that are there no more.
+    pub gone: UidSet,
+    /// The lowest UID that those may have which came; `None` when none came.
+    pub from: Option<Uid>,
 }
 
 #[derive(Debug)]
@@ -159,7 +162,7 @@ fn advance<R: Read + ?Sized, T: Derived>(
         Vanished::Unknown => T::whole(rows, at),
         Vanished::Uids(gone) => {
             let from = (row.uid_next > known.uid_next).then_some(known.uid_next);
-            known.it.after(rows, at, &gone, from)
+            known.it.after(rows, at, &Since { gone, from })
         }
     }
 }

@@ -33,7 +33,7 @@ mod uid_maps;
 mod watch;
 
 pub use apply::{EXPUNGE_ROWS_MAX, apply};
-pub use by_mailbox::{ByMailbox, Derived};
+pub use by_mailbox::{ByMailbox, Derived, Since};
 pub use check::{PROBLEMS_MAX, Problem, Report, check, recount};
 pub use command::{
     Action, Command, Context, DELIVERY_REMEMBERED_MS, DeliveryId, FlagChange, Imported, MAILBOXES_MAX,

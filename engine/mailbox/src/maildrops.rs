@@ -1,7 +1,7 @@
 //! The sizes of the messages of mailboxes: what POP3 asks for at every login, by clients that come again
 //! every few minutes and mostly find nothing new.
 
-use crate::by_mailbox::{ByMailbox, Derived};
+use crate::by_mailbox::{ByMailbox, Derived, Since};
 use crate::error::Error;
 use crate::key::MailboxRef;
 use crate::read;
@@ -52,15 +52,10 @@ impl Derived for Maildrop {
         Maildrop::read(rows, at, Vec::new(), Some(Uid::MIN))
     }
 
-    fn after<R: Read + ?Sized>(
-        &self,
-        rows: &R,
-        at: MailboxRef,
-        gone: &UidSet,
-        from: Option<Uid>,
-    ) -> Result<Maildrop, Error> {
-        let stays = self.uids.iter().zip(self.sizes.iter().copied()).filter(|(uid, _)| !gone.contains(*uid));
-        Maildrop::read(rows, at, stays.collect(), from)
+    fn after<R: Read + ?Sized>(&self, rows: &R, at: MailboxRef, since: &Since) -> Result<Maildrop, Error> {
+        let known = self.uids.iter().zip(self.sizes.iter().copied());
+        let stays = known.filter(|(uid, _)| !since.gone.contains(*uid));
+        Maildrop::read(rows, at, stays.collect(), since.from)
     }
 
     fn bytes(&self) -> u64 {

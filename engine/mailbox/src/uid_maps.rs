@@ -1,7 +1,7 @@
 //! The UIDs of open mailboxes.
 
 use crate::block::{self, block_of};
-use crate::by_mailbox::{ByMailbox, Derived};
+use crate::by_mailbox::{ByMailbox, Derived, Since};
 use crate::error::Error;
 use crate::key::MailboxRef;
 use estafette_storage::Read;
@@ -20,15 +20,9 @@ impl Derived for UidSet {
         block::read_from(rows, at, 0)
     }
 
-    fn after<R: Read + ?Sized>(
-        &self,
-        rows: &R,
-        at: MailboxRef,
-        gone: &UidSet,
-        from: Option<Uid>,
-    ) -> Result<UidSet, Error> {
-        let uids = if gone.is_empty() { self.clone() } else { self.difference(gone) };
-        let Some(from) = from else { return Ok(uids) };
+    fn after<R: Read + ?Sized>(&self, rows: &R, at: MailboxRef, since: &Since) -> Result<UidSet, Error> {
+        let uids = if since.gone.is_empty() { self.clone() } else { self.difference(&since.gone) };
+        let Some(from) = since.from else { return Ok(uids) };
         let new = block::read_from(rows, at, block_of(from))?;
         Ok(uids.union(&new.intersection(&UidSet::range(from, Uid::MAX))))
     }
