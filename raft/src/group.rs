@@ -11,6 +11,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::Fatal;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::company::Company;
 use crate::error::Error;
 use crate::log::Shared;
 use crate::proposer::{Answer, Waiting};
@@ -27,6 +28,7 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) raft: Raft,
     pub(crate) queue: mpsc::Sender<Waiting>,
+    pub(crate) company: Arc<Company>,
     pub(crate) snapshots: PathBuf,
     pub(crate) max_command_bytes: usize,
 }
@@ -97,6 +99,7 @@ impl Group {
         let waiting = Waiting { proposal, answer: Answer { since: Instant::now(), to } };
         let group = self.id();
         this.queue.send(waiting).await.map_err(|_| self.fault().unwrap_or(Error::Unavailable { group }))?;
+        this.company.arrived(|| this.queue.max_capacity() - this.queue.capacity());
         wait.await.unwrap_or_else(|_| Err(self.fault().unwrap_or(Error::Interrupted { group })))
     }
 

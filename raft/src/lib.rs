@@ -17,6 +17,7 @@ extern crate self as estafette_raft;
 mod counter;
 
 mod codec;
+mod company;
 mod error;
 mod gauges;
 mod group;

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::company::Company;
 use crate::error::Error;
 use crate::group::{Group, Inner};
 use crate::keys::{self, Meta};
@@ -88,15 +89,17 @@ impl Node {
         let state = StateMachine::open(Arc::clone(&shared), machine, self.settings.snapshots.clone(), alive)?;
         let raft = self.raft(&shared, log, state).await?;
         let (sender, queue) = mpsc::channel(self.settings.queue.max(1));
+        let company = Arc::new(Company::default());
         let opened = Group(Arc::new(Inner {
             shared: Arc::clone(&shared),
             raft: raft.clone(),
             queue: sender,
+            company: Arc::clone(&company),
             snapshots: self.settings.snapshots.clone(),
             max_command_bytes: self.settings.max_command_bytes,
         }));
         self.lead(&opened).await?;
-        let proposer = Proposer::new(raft.clone(), Arc::clone(&shared), queue, &self.settings);
+        let proposer = Proposer::new(raft.clone(), Arc::clone(&shared), queue, company, &self.settings);
         let tasks = vec![tokio::spawn(proposer.run()), tokio::spawn(compact(raft, shared))];
         Ok(Running { group: opened, tasks, gone })
     }

@@ -6,13 +6,14 @@
 //! more: for it the log store waits for room.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use estafette_storage::{BodyHash, Health};
 use openraft::error::ClientWriteError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::company::{Company, Patience};
 use crate::error::Error;
 use crate::log::Shared;
 use crate::types::{Callback, Command, Commands, Joined, Outcome, Raft};
@@ -37,7 +38,17 @@ pub(crate) struct Proposer {
     queue: mpsc::Receiver<Waiting>,
     /// Taken from the queue, but it did not fit into the entry before.
     next: Option<Waiting>,
-    slots: Arc<Semaphore>,
+    /// One for each entry on its way to the commit.
+    appends: Arc<Semaphore>,
+    /// One for each entry that is not answered.
+    wholes: Arc<Semaphore>,
+    company: Arc<Company>,
+    company_wait: Duration,
+    patience: Patience,
+    /// Commands in the entry before.
+    before: usize,
+    /// Commands that can wait, and go into an entry.
+    most: usize,
     max_commands: usize,
     max_bytes: usize,
     last_time_ms: u64,
@@ -48,15 +59,23 @@ impl Proposer {
         raft: Raft,
         shared: Arc<Shared>,
         queue: mpsc::Receiver<Waiting>,
+        company: Arc<Company>,
         settings: &Settings,
     ) -> Self {
+        let max_commands = settings.max_entry_commands.max(1);
         Self {
             raft,
             shared,
+            most: max_commands.min(queue.max_capacity()),
             queue,
             next: None,
-            slots: Arc::new(Semaphore::new(settings.entries_in_flight.max(1))),
-            max_commands: settings.max_entry_commands.max(1),
+            appends: Arc::new(Semaphore::new(settings.entries_in_flight.max(1))),
+            wholes: Arc::new(Semaphore::new(settings.entries_unanswered.max(1))),
+            company,
+            company_wait: Duration::from_millis(settings.company_wait_ms),
+            patience: Patience::default(),
+            before: 0,
+            max_commands,
             max_bytes: settings.max_entry_bytes,
             last_time_ms: 0,
         }
@@ -65,18 +84,12 @@ impl Proposer {
     /// Runs until all senders are gone or the group stops. Who still waits then learns it by the loss of the channel.
     pub(crate) async fn run(mut self) {
         loop {
-            let first = match self.next.take() {
-                Some(first) => first,
-                None => match self.queue.recv().await {
-                    Some(first) => first,
-                    None => return,
-                },
-            };
-            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
-            // Those who were answered together come back together: let them into the queue first.
-            tokio::task::yield_now().await;
+            let Ok(whole) = Arc::clone(&self.wholes).acquire_owned().await else { return };
+            let Ok(append) = Arc::clone(&self.appends).acquire_owned().await else { return };
+            let Some(first) = self.first().await else { return };
             let together = self.gather(first);
             let together = self.refuse_if_full(together);
+            self.before = together.len();
             if together.is_empty() {
                 continue;
             }
@@ -84,11 +97,25 @@ impl Proposer {
             let group = self.shared.group;
             let shared = Arc::clone(&self.shared);
             let done = Box::new(move |outcome| answer(group, &shared, waiting, outcome));
-            let callback = Callback { slot, done };
+            let callback = Callback { append: Some(append), whole, done };
             if self.raft.client_write_ff(joined, Some(callback)).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Who begins the next entry, once there is company or none to wait for. Called when the entry before is committed:
+    /// its callers will be answered in a moment.
+    async fn first(&mut self) -> Option<Waiting> {
+        if let Some(first) = self.next.take() {
+            return Some(first);
+        }
+        let wanted = self.patience.wanted(self.before, self.queue.len(), self.most);
+        if let Some(wanted) = wanted.filter(|_| !self.company_wait.is_zero()) {
+            let came = self.company.wait(wanted, self.company_wait, || self.queue.len()).await;
+            self.patience.waited(came);
+        }
+        self.queue.recv().await
     }
 
     /// What waits now, as far as it fits into one entry.

@@ -14,8 +14,12 @@ pub struct Settings {
     pub max_entry_bytes: usize,
     /// Most bytes of one command, without bodies.
     pub max_command_bytes: usize,
-    /// Entries of one group that may be under way at once, from the append until they are applied.
+    /// Entries of one group that may be under way at once, from the append until they are committed.
     pub entries_in_flight: usize,
+    /// Entries of one group that may be under way at once, from the append until their callers are answered.
+    pub entries_unanswered: usize,
+    /// Milliseconds that an entry waits at most for callers who were just answered to come again; 0: none.
+    pub company_wait_ms: u64,
     /// Proposals of one group that may wait to be joined; further callers wait for room.
     pub queue: usize,
     /// The log is compacted after this many entries.
@@ -40,6 +44,8 @@ impl Settings {
             max_entry_bytes: 8 << 20,
             max_command_bytes: 16 << 20,
             entries_in_flight: 1,
+            entries_unanswered: 8,
+            company_wait_ms: 1,
             queue: 4096,
             compact_entries: 50_000,
             compact_bytes: 256 << 20,

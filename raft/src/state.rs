@@ -218,6 +218,8 @@ impl RaftStateMachine<Types> for StateMachine {
     where
         S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
+        // The proposer goes first: what it appends is synced while this is applied.
+        tokio::task::yield_now().await;
         let mut round = Round::new(&self.shared);
         while let Some((entry, responder)) = entries.try_next().await? {
             let answers = self.apply_entry(&mut round, entry).map_err(|error| self.shared.raise(error))?;

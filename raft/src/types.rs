@@ -104,18 +104,23 @@ impl fmt::Display for Joined {
 #[derive(Debug, Default)]
 pub(crate) struct Answers(pub(crate) Vec<Bytes>);
 
-/// Called by openraft when an entry is applied, or was not taken.
+/// Called by openraft when an entry is committed, and when it is applied or was not taken.
 pub(crate) struct Callback<T> {
-    /// Given back when the answers are out, so that those who come again with them go into one entry. (Given back at
-    /// the commit already, entries were a third smaller and as many more syncs were needed.)
-    pub(crate) slot: OwnedSemaphorePermit,
+    /// Given back at the commit, so that the next entry is synced while this one is applied.
+    pub(crate) append: Option<OwnedSemaphorePermit>,
+    /// Given back when the answers are out.
+    pub(crate) whole: OwnedSemaphorePermit,
     pub(crate) done: Box<dyn FnOnce(T) + Send>,
 }
 
 impl<T: OptionalSend + 'static> Responder<Types, T> for Callback<T> {
+    fn on_commit(&mut self, _: LogId) {
+        self.append = None;
+    }
+
     fn on_complete(self, result: T) {
         (self.done)(result);
-        drop(self.slot);
+        drop(self.whole);
     }
 }
 

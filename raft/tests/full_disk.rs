@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use counter::*;
-use estafette_raft::{Error, Group, GroupId, Node, NodeId};
+use estafette_raft::{Error, Group, GroupId, Node, NodeId, Settings};
 use estafette_storage::{Health, MIN_FREE_BYTES_MIN, Store};
 
 /// Mounts a disk of this size, with a folder for the data; unmounts it at the end.
@@ -73,8 +73,12 @@ fn store(folder: &Path) -> Store {
 }
 
 async fn one(folder: &Path) -> (Store, Node, Group) {
+    one_with(folder, settings(folder)).await
+}
+
+async fn one_with(folder: &Path, settings: Settings) -> (Store, Node, Group) {
     let store = store(folder);
-    let node = Node::start(store.clone(), NodeId(1), settings(folder)).unwrap();
+    let node = Node::start(store.clone(), NodeId(1), settings).unwrap();
     let group = node.open(GroupId::shard(0), Box::new(Counter::new(7))).await.unwrap();
     group.ready().await.unwrap();
     (store, node, group)
@@ -84,7 +88,10 @@ async fn one(folder: &Path) -> (Store, Node, Group) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_while_the_disk_fills_up_is_parted() {
     let Some(disk) = Disk::mount("400m") else { return };
-    let (store, node, group) = one(&disk.data()).await;
+    let mut settings = settings(&disk.data());
+    // What comes behind the slow one waits for it in the queue.
+    settings.entries_unanswered = 1;
+    let (store, node, group) = one_with(&disk.data(), settings).await;
     let propose = |proposal| {
         let group = group.clone();
         tokio::spawn(async move { group.propose(proposal).await })

@@ -4,6 +4,8 @@
 
 mod counter;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -202,6 +204,40 @@ async fn entries_are_bounded_by_count_and_bytes() {
     propose_all(&group, 0..60).await;
     assert!((0..60).all(|id| count(&store, 7, id) == 1));
     assert!(group.status().last.unwrap() - before >= 20);
+    node.shutdown().await;
+}
+
+/// Callers that come again as soon as they are answered split into groups of half of them, each with syncs of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_come_again_go_together() {
+    const CALLERS: u64 = 6;
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path());
+    settings.company_wait_ms = 1_000;
+    let (store, node, group) = one(folder.path(), settings).await;
+    let before = group.status().last.unwrap();
+    let last = Arc::new(AtomicU64::new(0));
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let (group, last) = (group.clone(), Arc::clone(&last));
+            tokio::spawn(async move {
+                // All end with the same entries: who is left alone would wait for the others, once.
+                loop {
+                    let id = last.fetch_add(1, Ordering::Relaxed);
+                    if id >= 600 {
+                        return;
+                    }
+                    group.propose(command(id)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    assert!((0..600).all(|id| count(&store, 7, id) == 1));
+    let entries = group.status().last.unwrap() - before;
+    assert!(entries <= 600 / 4, "{entries} entries");
     node.shutdown().await;
 }
 

@@ -135,6 +135,7 @@ impl Node {
         let store = open_store(&config, data, descriptors.store_files).await?;
         let mut settings = estafette_raft::Settings::new(data.join("snapshots"));
         settings.compact_entries = config.raft.snapshot_after_entries;
+        settings.company_wait_ms = config.raft.company_wait_ms;
         let raft = RaftNode::start(store.clone(), SOLE_NODE, settings)?;
         let engine = Arc::new(engine(&config, store, &raft).await?);
         let made = bootstrap::first_contents(&engine).await?;

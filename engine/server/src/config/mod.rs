@@ -412,11 +412,14 @@ impl Default for StorageConfig {
 pub(crate) struct RaftConfig {
     /// Log entries after which the log is shortened.
     pub(crate) snapshot_after_entries: u64,
+    /// How long at most an entry of the log waits for callers who were just answered to come again, so that they share
+    /// it; 0 for not at all.
+    pub(crate) company_wait_ms: u64,
 }
 
 impl Default for RaftConfig {
     fn default() -> Self {
-        RaftConfig { snapshot_after_entries: 50_000 }
+        RaftConfig { snapshot_after_entries: 50_000, company_wait_ms: 1 }
     }
 }
 
