@@ -84,6 +84,7 @@ impl World {
     pub(crate) fn plan(&mut self, data: &Path) -> Plan {
         self.runs += 1;
         let snapshot = self.random.pick(&[500, 5000, 50_000]).copied().unwrap_or(5000);
+        let company = self.random.pick(&[0, 1, 20]).copied().unwrap_or(1);
         let collect = self.random.pick(&[5, 3600]).copied().unwrap_or(3600);
         let mut storage = vec![format!("collect_after_seconds = {collect}")];
         // The largest messages of a load go into the store while they come.
@@ -91,7 +92,10 @@ impl World {
         storage.extend(self.settings.min_free_bytes.map(|bytes| format!("min_free_bytes = {bytes}")));
         let settings = BTreeMap::from([
             ("storage", storage),
-            ("raft", vec![format!("snapshot_after_entries = {snapshot}")]),
+            (
+                "raft",
+                vec![format!("snapshot_after_entries = {snapshot}"), format!("company_wait_ms = {company}")],
+            ),
         ]);
         Plan {
             program: self.settings.program.clone(),

@@ -4,7 +4,7 @@
 //! soon as he is answered, a session under load, finds the next entry begun, so that callers split into small groups
 //! that take turns. So while an entry would hold few commands, it waits for those who are about to be answered.
 //!
-//! A caller who is alone waits for nobody, and where there are many nobody waits. A wait that is in vain, since nobody
+//! Who was alone in the entry before waits for nobody, and where there are many nobody waits. A wait that is in vain, since nobody
 //! came again, makes the next ones rarer. Whatever happens, it ends after [`crate::Settings::company_wait_ms`].
 
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -17,7 +17,7 @@ const ENOUGH: usize = 8;
 /// Entries without a wait after the most waits in vain: 2 to this power.
 const SKIPS_LOG2_MAX: u32 = 8;
 
-/// Where callers tell that there is company. Without a lock: a word that is missed costs the rest of one wait.
+/// Where callers tell that there is company.
 #[derive(Debug)]
 pub(crate) struct Company {
     /// How many the proposer waits for; [`Company::NONE`] while it does not.

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::company::{Company, Patience};
 use crate::error::Error;
 use crate::log::Shared;
+use crate::settings::COMPANY_WAIT_MS_MAX;
 use crate::types::{Callback, Command, Commands, Joined, Outcome, Raft};
 use crate::{GroupId, NewBody, NodeId, Proposal, Settings};
 
@@ -63,6 +64,8 @@ impl Proposer {
         settings: &Settings,
     ) -> Self {
         let max_commands = settings.max_entry_commands.max(1);
+        // Where several are on their way, the callers of the newest are not about to be answered.
+        let company_wait_ms = if settings.entries_in_flight > 1 { 0 } else { settings.company_wait_ms };
         Self {
             raft,
             shared,
@@ -72,7 +75,7 @@ impl Proposer {
             appends: Arc::new(Semaphore::new(settings.entries_in_flight.max(1))),
             wholes: Arc::new(Semaphore::new(settings.entries_unanswered.max(1))),
             company,
-            company_wait: Duration::from_millis(settings.company_wait_ms),
+            company_wait: Duration::from_millis(company_wait_ms.min(COMPANY_WAIT_MS_MAX)),
             patience: Patience::default(),
             before: 0,
             max_commands,
@@ -113,7 +116,10 @@ impl Proposer {
         let wanted = self.patience.wanted(self.before, self.queue.len(), self.most);
         if let Some(wanted) = wanted.filter(|_| !self.company_wait.is_zero()) {
             let came = self.company.wait(wanted, self.company_wait, || self.queue.len()).await;
-            self.patience.waited(came);
+            // Nobody was held up by a wait that ends with an empty queue: nothing is learnt from it.
+            if came || !self.queue.is_empty() {
+                self.patience.waited(came);
+            }
         }
         self.queue.recv().await
     }

@@ -18,7 +18,8 @@ pub struct Settings {
     pub entries_in_flight: usize,
     /// Entries of one group that may be under way at once, from the append until their callers are answered.
     pub entries_unanswered: usize,
-    /// Milliseconds that an entry waits at most for callers who were just answered to come again; 0: none.
+    /// Milliseconds that a small entry waits at most for callers who are about to be answered to come again; 0: none.
+    /// No more than [`COMPANY_WAIT_MS_MAX`], and none while several entries may be on their way to the commit.
     pub company_wait_ms: u64,
     /// Proposals of one group that may wait to be joined; further callers wait for room.
     pub queue: usize,
@@ -56,6 +57,8 @@ impl Settings {
     }
 }
 
+/// The longest that an entry may wait for company.
+pub(crate) const COMPANY_WAIT_MS_MAX: u64 = 1_000;
 /// Bytes of entries that are read from disk in one go while applying or sending.
 pub(crate) const READ_BYTES: usize = 4 << 20;
 /// Entries that are read from disk in one go while applying or sending.

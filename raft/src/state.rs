@@ -218,7 +218,7 @@ impl RaftStateMachine<Types> for StateMachine {
     where
         S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
-        // The proposer goes first: what it appends is synced while this is applied.
+        // The proposer goes first: what it may append now is synced while this is applied.
         tokio::task::yield_now().await;
         let mut round = Round::new(&self.shared);
         while let Some((entry, responder)) = entries.try_next().await? {

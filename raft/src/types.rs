@@ -106,7 +106,7 @@ pub(crate) struct Answers(pub(crate) Vec<Bytes>);
 
 /// Called by openraft when an entry is committed, and when it is applied or was not taken.
 pub(crate) struct Callback<T> {
-    /// Given back at the commit, so that the next entry is synced while this one is applied.
+    /// Given back at the commit, so that the next entry can be synced while this one is applied.
     pub(crate) append: Option<OwnedSemaphorePermit>,
     /// Given back when the answers are out.
     pub(crate) whole: OwnedSemaphorePermit,

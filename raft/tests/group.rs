@@ -207,6 +207,49 @@ async fn entries_are_bounded_by_count_and_bytes() {
     node.shutdown().await;
 }
 
+/// While a command is applied, what comes meanwhile is appended and synced, up to the limit of entries without an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_are_appended_while_one_is_applied_up_to_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path());
+    (settings.company_wait_ms, settings.entries_unanswered) = (0, 3);
+    let (store, node, group) = one(folder.path(), settings).await;
+    let before = group.status().last.unwrap();
+    let propose = |proposal| {
+        let group = group.clone();
+        tokio::spawn(async move { group.propose(proposal).await.unwrap() })
+    };
+    let slow = propose(command(SLOW));
+    let mut others = Vec::new();
+    for id in 0..6 {
+        tokio::time::sleep(SLOW_TIME / 16).await;
+        others.push(propose(command(id)));
+    }
+    tokio::time::sleep(SLOW_TIME / 16).await;
+    let (appended, finished) = (group.status().last.unwrap() - before, slow.is_finished());
+    assert_eq!((appended, finished), (3, false), "entries while the slow one is applied");
+    for one in others {
+        one.await.unwrap();
+    }
+    slow.await.unwrap();
+    assert!((0..6).all(|id| count(&store, 7, id) == 1));
+    // Those that had to wait went together.
+    assert_eq!(group.status().last.unwrap() - before, 4);
+    node.shutdown().await;
+}
+
+/// The narrowest settings: no wait, one command in an entry, one place in the queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_narrowest_settings_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path());
+    (settings.company_wait_ms, settings.max_entry_commands, settings.queue) = (0, 1, 1);
+    let (store, node, group) = one(folder.path(), settings).await;
+    propose_all(&group, 0..100).await;
+    assert!((0..100).all(|id| count(&store, 7, id) == 1));
+    node.shutdown().await;
+}
+
 /// Callers that come again as soon as they are answered split into groups of half of them, each with syncs of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_that_come_again_go_together() {

@@ -412,8 +412,8 @@ impl Default for StorageConfig {
 pub(crate) struct RaftConfig {
     /// Log entries after which the log is shortened.
     pub(crate) snapshot_after_entries: u64,
-    /// How long at most an entry of the log waits for callers who were just answered to come again, so that they share
-    /// it; 0 for not at all.
+    /// How long at most a small entry of the log waits for callers who are about to be answered to come again, so that
+    /// they share it; 0 for not at all.
     pub(crate) company_wait_ms: u64,
 }
 
@@ -495,6 +495,7 @@ impl Config {
             self.storage.under_way_max_bytes / 2 >= largest,
             "twice the size of the largest message or more",
         )?;
+        range("raft.company_wait_ms", self.raft.company_wait_ms <= 100, "0 to 100")?;
         range("queue.retry_first_seconds", self.queue.retry_first_seconds >= 1, "1 or more")?;
         range(
             "smtp.detail_separator",
