@@ -43,7 +43,7 @@ pub(super) fn goals() -> Vec<Goal> {
     for protocol in [Protocol::Lmtp, Protocol::Smtp] {
         let peer =
             |work| if protocol == Protocol::Lmtp { (Kind::Dovecot, work) } else { (Kind::Postfix, work) };
-        for (sessions, size) in [(1, SMALL_BYTES), (20, LARGE_BYTES)] {
+        for (sessions, size) in [(1, SMALL_BYTES), (1, LARGE_BYTES), (20, LARGE_BYTES), (100, LARGE_BYTES)] {
             let work = Work::Ingest { protocol, sessions, size };
             goals.push(goal("deliveries, further", work, Figure::Rate, peer(work), Wanted::Told));
         }

@@ -77,8 +77,8 @@ pub(super) fn works() -> Vec<Work> {
     for protocol in [Protocol::Lmtp, Protocol::Smtp] {
         for sessions in [1, 20, 100] {
             works.push(Work::Ingest { protocol, sessions, size: SMALL_BYTES });
+            works.push(Work::Ingest { protocol, sessions, size: LARGE_BYTES });
         }
-        works.push(Work::Ingest { protocol, sessions: 20, size: LARGE_BYTES });
     }
     works.extend(PROFILES.map(|profile| Work::Imap { profile, size: SMALL_BYTES }));
     works.push(Work::Imap { profile: ImapProfile::Fetch, size: LARGE_BYTES });
