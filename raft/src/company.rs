@@ -4,8 +4,9 @@
 //! soon as he is answered, a session under load, finds the next entry begun, so that callers split into small groups
 //! that take turns. So while an entry would hold few commands, it waits for those who are about to be answered.
 //!
-//! Who was alone in the entry before waits for nobody, and where there are many nobody waits. A wait that is in vain, since nobody
-//! came again, makes the next ones rarer. Whatever happens, it ends after [`crate::Settings::company_wait_ms`].
+//! Who was alone in the entry before waits for nobody, and where there are many nobody waits. A wait that is in vain,
+//! since nobody came again, makes the next ones rarer. Whatever happens, it ends after
+//! [`crate::Settings::company_wait_ms`].
 
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::time::Duration;

@@ -42,4 +42,4 @@ pub use group::{Checksum, Group, Status};
 pub use id::{GroupId, NodeId};
 pub use machine::{Context, Machine, MachineError, Proposal};
 pub use node::Node;
-pub use settings::Settings;
+pub use settings::{COMPANY_WAIT_MS_MAX, Settings};

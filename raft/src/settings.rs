@@ -19,7 +19,7 @@ pub struct Settings {
     /// Entries of one group that may be under way at once, from the append until their callers are answered.
     pub entries_unanswered: usize,
     /// Milliseconds that a small entry waits at most for callers who are about to be answered to come again; 0: none.
-    /// No more than [`COMPANY_WAIT_MS_MAX`], and none while several entries may be on their way to the commit.
+    /// At most [`COMPANY_WAIT_MS_MAX`], and none while several entries may be on their way to the commit.
     pub company_wait_ms: u64,
     /// Proposals of one group that may wait to be joined; further callers wait for room.
     pub queue: usize,
@@ -57,8 +57,8 @@ impl Settings {
     }
 }
 
-/// The longest that an entry may wait for company.
-pub(crate) const COMPANY_WAIT_MS_MAX: u64 = 1_000;
+/// The most that [`Settings::company_wait_ms`] may say: far below the patience of any client.
+pub const COMPANY_WAIT_MS_MAX: u64 = 1_000;
 /// Bytes of entries that are read from disk in one go while applying or sending.
 pub(crate) const READ_BYTES: usize = 4 << 20;
 /// Entries that are read from disk in one go while applying or sending.

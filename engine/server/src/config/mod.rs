@@ -495,7 +495,11 @@ impl Config {
             self.storage.under_way_max_bytes / 2 >= largest,
             "twice the size of the largest message or more",
         )?;
-        range("raft.company_wait_ms", self.raft.company_wait_ms <= 100, "0 to 100")?;
+        range(
+            "raft.company_wait_ms",
+            self.raft.company_wait_ms <= estafette_raft::COMPANY_WAIT_MS_MAX,
+            "0 to 1000",
+        )?;
         range("queue.retry_first_seconds", self.queue.retry_first_seconds >= 1, "1 or more")?;
         range(
             "smtp.detail_separator",

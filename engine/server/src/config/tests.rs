@@ -98,3 +98,11 @@ fn ports_do_not_pile_up_at_the_last_one() {
     assert!(config.listen.shift_default_ports(64_541).unwrap_err().to_string().contains("--port-offset"));
     assert!(Config::default().listen.shift_default_ports(64_540).is_ok());
 }
+
+#[test]
+fn a_wait_for_company_is_bounded() {
+    let said =
+        |ms: u64| Config::parse(&format!("[raft]\ncompany_wait_ms = {ms}\n")).map(|c| c.raft.company_wait_ms);
+    assert_eq!(said(1_000).unwrap(), 1_000);
+    assert!(said(1_001).unwrap_err().to_string().contains("0 to 1000"));
+}

@@ -35,6 +35,7 @@ pub(super) fn help(session: &mut Session, _argument: &str, out: &mut Out) -> Out
     Ok(())
 }
 
+/// RFC 5321 §4.2.4: a verb that is known and not offered here.
 pub(super) fn not_implemented(_session: &mut Session, _argument: &str, _out: &mut Out) -> Outcome {
     Err(Reply::new(502, (5, 5, 1), "command not implemented"))
 }
