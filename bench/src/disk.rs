@@ -1,12 +1,14 @@
-//! What the disk below a folder was given: bytes and flushes.
+//! What the disk below a folder was given, bytes and flushes; and how long it takes to sync.
 //!
 //! The kernel counts for the whole device, so others that write to it meanwhile are counted too. Bytes count when
 //! they reach the device, thus [`Disk::sync`] belongs before each reading.
 
 use crate::error::BenchError;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The kernel's unit in these counters, whatever the device's own.
 const SECTOR_BYTES: u64 = 512;
@@ -50,6 +52,23 @@ impl Disk {
     }
 }
 
+/// How long each of so many syncs of a new file takes that grows by so many bytes before each, as a log does. The file
+/// is removed again.
+pub(crate) fn sync_times(path: &Path, bytes: usize, count: usize) -> Result<Vec<Duration>, BenchError> {
+    let mut file = File::create_new(path)?;
+    let block = vec![b'x'; bytes];
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let began = Instant::now();
+        file.write_all(&block)?;
+        file.sync_data()?;
+        times.push(began.elapsed());
+    }
+    drop(file);
+    fs::remove_file(path)?;
+    Ok(times)
+}
+
 /// The fields of `/sys/block/*/stat` (Documentation/block/stat.rst): sectors written is the 7th, flushes the 16th.
 fn parse(text: &str) -> Written {
     let field = |index| text.split_whitespace().nth(index).and_then(|field| field.parse().ok()).unwrap_or(0);
@@ -65,5 +84,12 @@ mod tests {
         let line = "28055 4992 2121002 10807 5036 42862 2536664 6744 0 4148 17839 3663 38 384296 277 254 9";
         assert_eq!(parse(line), Written { bytes: 2_536_664 * 512, flushes: 254 });
         assert_eq!(parse("1 2 3"), Written::default());
+    }
+
+    #[test]
+    fn every_sync_is_timed_and_nothing_is_left() {
+        let path = std::env::temp_dir().join(format!("estafette-bench-sync-{}", std::process::id()));
+        assert_eq!(sync_times(&path, 100, 3).unwrap().len(), 3);
+        assert!(!path.exists());
     }
 }

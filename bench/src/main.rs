@@ -1,10 +1,11 @@
-//! `estafette-bench`: loads for mail servers, comparisons of Estafette with Dovecot and Postfix, and counts of
-//! what the codecs cost.
+//! `estafette-bench`: loads for mail servers, comparisons of Estafette with Dovecot and Postfix and of three nodes
+//! with one, and counts of what the codecs cost.
 //!
 //! A load drives any server by its address, so that the same one runs against each. `compare` starts
 //! the servers itself, lets them run the same loads in turns, and reads what their processes used.
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod compare;
 mod crowd;
 mod disk;
@@ -55,6 +56,8 @@ enum What {
     Soak(crowd::Soak),
     /// Runs the same loads against Estafette, Dovecot, and Postfix with Dovecot, in turns.
     Compare(compare::Compare),
+    /// Starts one node and three, and measures what a cluster costs.
+    Cluster(cluster::Cluster),
     /// Counts the instructions that the codecs take, by callgrind.
     Micro(micro::Micro),
 }
@@ -91,6 +94,7 @@ async fn run(what: What) -> Result<(), BenchError> {
         What::Worker(worker) => worker.run().await,
         What::Soak(soak) => soak.run().await,
         What::Compare(compare) => compare.run().await,
+        What::Cluster(cluster) => cluster.run().await,
         What::Micro(micro) => micro.run(),
     }
 }

@@ -136,7 +136,7 @@ fn stat(pid: u32) -> Option<Vec<String>> {
 }
 
 /// Reads what a process and those below it have used.
-fn usage(pid: u32) -> Usage {
+pub(crate) fn usage(pid: u32) -> Usage {
     let mut total = Usage::default();
     for pid in tree(pid) {
         let fields = stat(pid).unwrap_or_default();
@@ -152,6 +152,11 @@ fn usage(pid: u32) -> Usage {
 /// The proportional set size of one process, in KiB.
 pub(crate) fn pss_kib(pid: u32) -> Option<u64> {
     number_after(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?, "Pss:")
+}
+
+/// The resident set size of one process, in KiB.
+pub(crate) fn rss_kib(pid: u32) -> Option<u64> {
+    number_after(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
 }
 
 /// The number in the line that begins with this name.
@@ -172,5 +177,6 @@ mod tests {
         assert_eq!(number_after(text, "Swap:"), None);
         let ours = std::process::id();
         assert!(tree(ours).contains(&ours) && pss_kib(ours).is_some_and(|kib| kib > 0));
+        assert!(rss_kib(ours) >= pss_kib(ours));
     }
 }

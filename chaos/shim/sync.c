@@ -3,6 +3,7 @@
    CHAOS_TRIGGER  once this file exists, syncs fail with EIO and sync nothing, as on a disk that has gone bad
    CHAOS_JOURNAL  every sync that succeeded is written here as a line "NANOSECONDS SIZE INODE PATH": the time
                   (since 1970) and the size of the file when the call began
+   CHAOS_DELAY    as long as this file exists, each sync takes so many milliseconds longer as it says
    CHAOS_SKIP     syncs of files whose path ends so are left out and yet succeed: a planted bug */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -28,6 +29,19 @@ static int ends_with(const char *path, const char *end)
     return a >= b && strcmp(path + a - b, end) == 0;
 }
 
+/* A slow disk: waits before the real call. */
+static void hold_back(void)
+{
+    const char *delay = getenv("CHAOS_DELAY");
+    char text[16] = "";
+    int fd = delay == NULL ? -1 : open(delay, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (read(fd, text, sizeof text - 1) > 0)
+        usleep((useconds_t)atoi(text) * 1000);
+    close(fd);
+}
+
 /* Decides, and notes the time and size before the real call. */
 static void begin(int fd, struct call *call)
 {
@@ -43,6 +57,7 @@ static void begin(int fd, struct call *call)
     if (length >= 0) {
         path[length] = '\0';
         if (strncmp(path, folder, strlen(folder)) == 0) {
+            hold_back();
             if (trigger != NULL && access(trigger, F_OK) == 0)
                 call->what = FAIL;
             else if (skip != NULL && ends_with(path, skip))

@@ -18,10 +18,20 @@ pub(crate) enum ChaosError {
     NoListener(&'static str),
     #[error("the node has no demonstration accounts")]
     NoAccounts,
+    #[error("there is no node {0}")]
+    NoNode(usize),
     #[error("gcc did not compile the library: {0}")]
     Compiler(String),
     #[error("{call}: {source}")]
     System { call: &'static str, source: std::io::Error },
+    #[error("this program was built without bugs to plant (feature `planted`)")]
+    NotPlanted,
+    #[error("seed {seed}: {what}")]
+    Seed { seed: u64, what: String },
+    #[error("{tool}: {output}")]
+    Tool { tool: String, output: String },
+    #[error("'{0}' is no fault of this kind of run; there are: {1}")]
+    NoFault(String, String),
     #[error("the report cannot be printed: {0}")]
     Report(#[from] serde_json::Error),
 }

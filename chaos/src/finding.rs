@@ -37,6 +37,16 @@ pub(crate) enum Finding {
     FullDiskNoRemoval { log: String },
     #[error("no message was taken {after}; the last answers: {answers}")]
     NoService { after: &'static str, answers: String },
+    #[error("{command}: {output}")]
+    Command { command: String, output: String },
+    #[error("the nodes did not come together within {seconds} s of healing; the last status: {status}")]
+    NotSettled { seconds: u64, status: String },
+    #[error("replicas of a group are not equal: {said}")]
+    Unequal { said: String },
+    #[error("nothing was taken and found for account {account} within {seconds} s of healing")]
+    NoServiceAgain { account: usize, seconds: u64 },
+    #[error("node {node}: {found}")]
+    OfNode { node: usize, found: Box<Finding> },
     #[error("`check` finds faults in a folder that should be whole: {output}")]
     CheckFaults { output: String },
     #[error(
@@ -48,6 +58,10 @@ pub(crate) enum Finding {
 impl Finding {
     /// True if mail was lost, doubled or damaged.
     pub(crate) fn is_mail(&self) -> bool {
-        matches!(self, Finding::Mail(_))
+        match self {
+            Finding::Mail(_) => true,
+            Finding::OfNode { found, .. } => found.is_mail(),
+            _ => false,
+        }
     }
 }

@@ -66,16 +66,18 @@ pub(crate) fn cut(path: &Path, bytes: u64) -> Result<(), ChaosError> {
     file.set_len(size.saturating_sub(bytes)).map_err(ChaosError::file(path))
 }
 
-/// Flips one bit of a file, in a copy that takes its place.
-pub(crate) fn flip(path: &Path, at: u64, bit: u8) -> Result<(), ChaosError> {
+/// Flips bits of a file, each at its byte, in a copy that takes its place.
+pub(crate) fn flip(path: &Path, bits: impl IntoIterator<Item = (u64, u8)>) -> Result<(), ChaosError> {
     let damaged = path.with_extension("damaged");
     fs::copy(path, &damaged).map_err(ChaosError::file(path))?;
     let file =
         OpenOptions::new().read(true).write(true).open(&damaged).map_err(ChaosError::file(&damaged))?;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).map_err(ChaosError::file(&damaged))?;
-    let flipped = byte.map(|byte| byte ^ (1 << (bit % 8)));
-    file.write_all_at(&flipped, at).map_err(ChaosError::file(&damaged))?;
+    for (at, bit) in bits {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).map_err(ChaosError::file(&damaged))?;
+        let flipped = byte.map(|byte| byte ^ (1 << (bit % 8)));
+        file.write_all_at(&flipped, at).map_err(ChaosError::file(&damaged))?;
+    }
     fs::rename(&damaged, path).map_err(ChaosError::file(path))
 }
 
@@ -109,7 +111,7 @@ mod tests {
         for ending in ["log", "sst", "blob"] {
             let found = files(&trial, ending).unwrap();
             assert_eq!(found.len(), 1, "{ending}");
-            flip(&found[0].0, 3, 0).unwrap();
+            flip(&found[0].0, [(3, 0)]).unwrap();
             assert_eq!(fs::read(&found[0].0).unwrap(), b"0122456789");
         }
         cut(&files(&trial, "log").unwrap()[0].0, 4).unwrap();

@@ -1,5 +1,6 @@
 //! What a run found, for people and for programs.
 
+use crate::cluster::ClusterReport;
 use crate::faults::Fault;
 use crate::finding::Finding;
 use crate::load::Tally;
@@ -41,6 +42,9 @@ pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
     /// The round that found them.
     pub(crate) failed_round: Option<(u64, Fault)>,
+    /// Of a run over several nodes, in place of `faults`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<ClusterReport>,
     /// Where the evidence lies.
     pub(crate) folder: Option<PathBuf>,
 }
@@ -66,6 +70,52 @@ pub(crate) struct OfFault {
 }
 
 impl Report {
+    fn of_cluster(&self, f: &mut fmt::Formatter<'_>, cluster: &ClusterReport) -> fmt::Result {
+        write!(f, "{cluster}")?;
+        let (told, compared) = (self.told, self.compared);
+        writeln!(
+            f,
+            "{} rounds in {} s, seed {}; {} acknowledged, {} put off, {} unanswered, {} removed, {} flags stored; \
+             last comparison: {} acknowledged, {} unsure there, {} unsure not there",
+            self.rounds,
+            self.seconds,
+            self.seed,
+            told.acknowledged,
+            told.put_off,
+            told.unanswered,
+            told.erased,
+            told.stored,
+            compared.acknowledged,
+            compared.unsure_there,
+            compared.unsure_absent
+        )?;
+        match &cluster.failed {
+            Some(faults) => {
+                writeln!(f, "found in round {} ({})", self.rounds, crate::cluster::fault_names(faults))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn of_node(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.table(f)?;
+        let c = self.compared;
+        writeln!(
+            f,
+            "{} rounds in {} s, seed {}; {} starts, the longest {} ms; last comparison: {} acknowledged, {} \
+             unsure there, {} unsure not there; check: {}",
+            self.rounds,
+            self.seconds,
+            self.seed,
+            self.starts,
+            self.longest_start_ms,
+            c.acknowledged,
+            c.unsure_there,
+            c.unsure_absent,
+            self.check.unwrap_or("not run")
+        )
+    }
+
     /// A line for each kind of fault.
     fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = |f: &mut fmt::Formatter<'_>, name: &str, cells: [&str; 10]| {
@@ -105,22 +155,10 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.table(f)?;
-        let c = self.compared;
-        writeln!(
-            f,
-            "{} rounds in {} s, seed {}; {} starts, the longest {} ms; last comparison: {} acknowledged, {} \
-             unsure there, {} unsure not there; check: {}",
-            self.rounds,
-            self.seconds,
-            self.seed,
-            self.starts,
-            self.longest_start_ms,
-            c.acknowledged,
-            c.unsure_there,
-            c.unsure_absent,
-            self.check.unwrap_or("not run")
-        )?;
+        match &self.cluster {
+            Some(cluster) => self.of_cluster(f, cluster)?,
+            None => self.of_node(f)?,
+        }
         for finding in &self.findings {
             writeln!(f, "FOUND: {finding}")?;
         }

@@ -1,5 +1,7 @@
-//! `estafette-chaos run`: so many rounds, one fault each, and the oracle after each.
+//! `estafette-chaos run`: so many rounds of faults on real nodes, and the oracle after each. One node has one fault a
+//! round; several have overlapping ones ([`crate::cluster`]).
 
+use crate::cluster::{self, Order};
 use crate::error::{ChaosError, Stop};
 use crate::faults::{Fault, Planted};
 use crate::finding::Finding;
@@ -10,7 +12,7 @@ use crate::report::Report;
 use crate::world::{Checked, Figures, Settings, World, check};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Real processes: load, fault, start, oracle, over and over on one data folder.
@@ -22,9 +24,18 @@ pub(crate) struct Run {
     /// Rounds; the faults take turns
     #[arg(long, default_value_t = 100)]
     rounds: u64,
-    /// Faults [default: all]
-    #[arg(long, value_enum, value_delimiter = ',')]
-    faults: Vec<Fault>,
+    /// Faults [default: all of this number of nodes]
+    #[arg(long, value_delimiter = ',')]
+    faults: Vec<String>,
+    /// Nodes; several run in network namespaces (needs root)
+    #[arg(long, default_value_t = 1)]
+    nodes: usize,
+    /// One node as if it were one of several: with namespaces, a disk of its own and overlapping faults
+    #[arg(long, hide = true)]
+    namespaces: bool,
+    /// Of the accounts, so many only have clients that look for service (several nodes only)
+    #[arg(long, default_value_t = 4)]
+    probed: usize,
     /// For the same decisions again (the moments of a real process are not the same)
     #[arg(long)]
     seed: Option<u64>,
@@ -40,33 +51,36 @@ pub(crate) struct Run {
     /// The longest load before a fault
     #[arg(long, default_value_t = 1500)]
     load_ms_max: u64,
+    /// Bits that the faults `flip-…` flip at once (several nodes only)
+    #[arg(long, default_value_t = 1)]
+    flips: u64,
     /// Plant a bug, which has to be found
     #[arg(long, value_enum)]
     planted: Option<Planted>,
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the report as a page to this file
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 impl Run {
     /// Runs it all. The report says whether the oracle holds.
     pub(crate) async fn run(&self) -> Result<Report, ChaosError> {
+        if self.several() {
+            self.order()?.draw_from()?;
+            cluster::enter()?;
+        }
         let begin = Instant::now();
         let (folder, temporary) = self.folder()?;
         let seed = self.seed.unwrap_or_else(random_seed);
-        let settings = Settings {
-            program: std::path::absolute(&self.program).map_err(ChaosError::file(&self.program))?,
-            accounts: self.accounts,
-            sessions: self.sessions,
-            load_ms_max: self.load_ms_max,
-            min_free_bytes: None,
-            planted: self.planted,
-        };
-        let mut world = World::new(settings, &folder, &folder.join("data"), Random::new(seed));
         let mut report = Report { seed, ..Report::default() };
-        let result = self.rounds(&mut world, &mut report).await;
+        let result = match self.several() {
+            true => cluster::run(&self.order()?, &folder, seed, &mut report).await,
+            false => self.one_node(&folder, seed, &mut report).await,
+        };
         report.seconds = begin.elapsed().as_secs();
-        report.compared = world.figures.counts;
         match result {
             Ok(()) => report.holds = true,
             Err(Stop::Found(findings)) => report.findings = findings,
@@ -83,7 +97,64 @@ impl Run {
             Some(temporary) => Some(temporary.keep()),
             None => Some(folder),
         };
+        if let Some(html) = &self.html {
+            std::fs::write(html, crate::html::page(&report)).map_err(ChaosError::file(html))?;
+        }
         Ok(report)
+    }
+
+    fn several(&self) -> bool {
+        self.nodes > 1 || self.namespaces
+    }
+
+    fn program(&self) -> Result<PathBuf, ChaosError> {
+        std::path::absolute(&self.program).map_err(ChaosError::file(&self.program))
+    }
+
+    fn order(&self) -> Result<Order, ChaosError> {
+        Ok(Order {
+            program: self.program()?,
+            nodes: self.nodes,
+            rounds: self.rounds,
+            faults: self.faults.clone(),
+            sessions: self.sessions,
+            accounts: self.accounts,
+            probed: self.probed.min(self.accounts.saturating_sub(1)),
+            load_ms_max: self.load_ms_max,
+            flips: self.flips.max(1),
+            planted: self.planted,
+        })
+    }
+
+    async fn one_node(&self, folder: &Path, seed: u64, report: &mut Report) -> Result<(), Stop> {
+        let settings = Settings {
+            program: self.program()?,
+            accounts: self.accounts,
+            sessions: self.sessions,
+            load_ms_max: self.load_ms_max,
+            min_free_bytes: None,
+            planted: self.planted,
+        };
+        let mut world = World::new(settings, folder, &folder.join("data"), Random::new(seed));
+        let result = self.rounds(&mut world, report).await;
+        report.compared = world.figures.counts;
+        result
+    }
+
+    /// The faults of one node.
+    fn faults(&self) -> Result<Vec<Fault>, ChaosError> {
+        let all = Fault::value_variants();
+        if self.faults.is_empty() {
+            return Ok(all.to_vec());
+        }
+        let named = self.faults.iter().map(|name| {
+            Fault::from_str(name, true).map_err(|_| {
+                let names = all.iter().filter_map(|fault| fault.to_possible_value());
+                let names = names.map(|value| value.get_name().to_owned()).collect::<Vec<_>>();
+                ChaosError::NoFault(name.clone(), names.join(", "))
+            })
+        });
+        named.collect()
     }
 
     fn folder(&self) -> Result<(PathBuf, Option<tempfile::TempDir>), ChaosError> {
@@ -100,8 +171,7 @@ impl Run {
     }
 
     async fn rounds(&self, world: &mut World, report: &mut Report) -> Result<(), Stop> {
-        let all = Fault::value_variants();
-        let faults = if self.faults.is_empty() { all } else { self.faults.as_slice() };
+        let faults = self.faults()?;
         let bar = bar(self.rounds);
         let mut node = world.start("on an empty folder").await?;
         for (round, fault) in (0..self.rounds).zip(faults.iter().cycle()) {
@@ -179,7 +249,8 @@ fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn bar(rounds: u64) -> ProgressBar {
+/// The progress of so many rounds.
+pub(crate) fn bar(rounds: u64) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg} (ends in {eta})");
     let bar = ProgressBar::new(rounds);

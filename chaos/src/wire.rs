@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// The longest wait for one answer. A node that is paused or busy is not one that is gone.
-const ANSWER_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// The longest line.
 const LINE_MAX_BYTES: u64 = 64 * 1024;
 /// The largest literal or message.
@@ -15,24 +15,30 @@ const LITERAL_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
+    patience: Duration,
 }
 
 impl Connection {
     pub(crate) async fn open(address: &str) -> Result<Connection> {
-        let stream = timed(TcpStream::connect(address)).await?;
+        Connection::open_with(address, ANSWER_WAIT).await
+    }
+
+    /// With another limit on the wait for each answer.
+    pub(crate) async fn open_with(address: &str, patience: Duration) -> Result<Connection> {
+        let stream = timed(patience, TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
-        Ok(Connection { stream: BufReader::with_capacity(64 * 1024, stream) })
+        Ok(Connection { stream: BufReader::with_capacity(64 * 1024, stream), patience })
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        timed(self.stream.get_mut().write_all(bytes)).await
+        timed(self.patience, self.stream.get_mut().write_all(bytes)).await
     }
 
     /// A line without its end.
     pub(crate) async fn line(&mut self) -> Result<String> {
         let mut line = Vec::new();
         let mut limited = (&mut self.stream).take(LINE_MAX_BYTES);
-        timed(limited.read_until(b'\n', &mut line)).await?;
+        timed(self.patience, limited.read_until(b'\n', &mut line)).await?;
         if line.last() != Some(&b'\n') {
             return Err(ErrorKind::UnexpectedEof.into());
         }
@@ -45,7 +51,7 @@ impl Connection {
             return Err(Error::new(ErrorKind::InvalidData, "a literal that is too large"));
         }
         let mut bytes = vec![0; count];
-        timed(self.stream.read_exact(&mut bytes)).await?;
+        timed(self.patience, self.stream.read_exact(&mut bytes)).await?;
         Ok(bytes)
     }
 
@@ -53,7 +59,7 @@ impl Connection {
     pub(crate) async fn rest(&mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut limited = (&mut self.stream).take(LITERAL_MAX_BYTES as u64);
-        timed(limited.read_to_end(&mut bytes)).await?;
+        timed(self.patience, limited.read_to_end(&mut bytes)).await?;
         Ok(bytes)
     }
 
@@ -70,8 +76,8 @@ impl Connection {
     }
 }
 
-async fn timed<T>(what: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(ANSWER_WAIT, what).await.map_err(|_| Error::from(ErrorKind::TimedOut))?
+async fn timed<T>(patience: Duration, what: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(patience, what).await.map_err(|_| Error::from(ErrorKind::TimedOut))?
 }
 
 /// An HTTP page with its head, as text; the error where there is none.

@@ -4,10 +4,10 @@ use crate::error::{ChaosError, Stop};
 use crate::faults::Planted;
 use crate::finding::Finding;
 use crate::load::{History, Load, Tally};
-use crate::node::{Node, Plan, Started};
-use crate::oracle::{Counts, Oracle, Tolerance, Verdict};
+use crate::node::{Home, Node, Plan, Started};
+use crate::oracle::{Counts, Oracle, Tolerance, Verdict, Violation};
 use crate::random::Random;
-use crate::reader::{self, Depth};
+use crate::reader::{self, Depth, Wanted};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) figures: Figures,
     oracle: Oracle,
+    /// What sessions should have seen while there was load.
+    unseen: Vec<Violation>,
     next_id: Arc<AtomicU64>,
     runs: u64,
 }
@@ -75,6 +77,7 @@ impl World {
             random,
             figures: Figures::default(),
             oracle: Oracle::default(),
+            unseen: Vec::new(),
             next_id: Arc::new(AtomicU64::new(1)),
             runs: 0,
         }
@@ -102,6 +105,7 @@ impl World {
             data: data.to_owned(),
             folder: self.folder.clone(),
             name: format!("node-{:04}", self.runs),
+            home: Home::Loopback,
             accounts: self.settings.accounts,
             settings,
             environment: Vec::new(),
@@ -145,6 +149,8 @@ impl World {
         self.figures.tally += Tally::of(&history);
         self.oracle.record(history.sent.iter().cloned());
         self.oracle.record_erased(history.erased.iter().copied());
+        self.oracle.record_stored(history.stored.iter().copied());
+        self.unseen.extend(history.unseen.iter().cloned());
         history
     }
 
@@ -156,8 +162,11 @@ impl World {
 
     /// The same, to a depth.
     pub(crate) async fn judge_to(&mut self, node: &mut Node, depth: Depth) -> Result<(), Stop> {
-        let outcomes = reader::read(&node.door()?, &node.logins(), &self.oracle, depth).await;
-        let verdict = self.oracle.judge(&outcomes, Tolerance::None);
+        let oracle = Arc::new(self.oracle.clone());
+        let wanted: Wanted = Arc::new(move |account, uid| depth == Depth::All || !oracle.knows(account, uid));
+        let outcomes = reader::read(&node.door()?, &node.logins(), &wanted).await;
+        let mut verdict = self.oracle.judge(&outcomes, Tolerance::None);
+        verdict.violations.append(&mut self.unseen);
         self.oracle.absorb(&outcomes);
         self.figures.counts = verdict.counts;
         node.alive()?;
@@ -166,7 +175,8 @@ impl World {
 
     /// The same for a node on a damaged copy: nothing of it is kept. Gives how many errors there were.
     pub(crate) async fn judge_copy(&mut self, node: &Node, tolerance: Tolerance) -> Result<u64, Stop> {
-        let outcomes = reader::read(&node.door()?, &node.logins(), &self.oracle, Depth::All).await;
+        let wanted: Wanted = Arc::new(|_, _| true);
+        let outcomes = reader::read(&node.door()?, &node.logins(), &wanted).await;
         let verdict = self.oracle.judge(&outcomes, tolerance);
         self.figures.errors_told += verdict.counts.unreadable;
         passed(&verdict)?;

@@ -71,8 +71,8 @@ struct MembershipRow {
     nodes: BTreeSet<u64>,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
-struct LogIdRow {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogIdRow {
     term: u64,
     node: u64,
     index: u64,
@@ -95,8 +95,8 @@ struct AppliedRow {
     membership: MembershipRow,
 }
 
-#[derive(Serialize, Deserialize)]
-struct VoteRow {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VoteRow {
     term: u64,
     node: u64,
     committed: bool,
@@ -170,15 +170,11 @@ pub(crate) fn decode_log_id(bytes: &[u8]) -> Result<LogId, Undecodable> {
 }
 
 pub(crate) fn encode_vote(vote: &Vote) -> Vec<u8> {
-    encode(
-        &VoteRow { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed },
-        24,
-    )
+    encode(&VoteRow::from(vote), 24)
 }
 
 pub(crate) fn decode_vote(bytes: &[u8]) -> Result<Vote, Undecodable> {
-    let row: VoteRow = decode(bytes)?;
-    Ok(Vote { leader_id: Leader { term: row.term, node_id: row.node }, committed: row.committed })
+    Ok(decode::<VoteRow>(bytes)?.into())
 }
 
 pub(crate) fn encode_applied(applied: &Applied) -> Vec<u8> {
@@ -223,6 +219,18 @@ impl From<&LogId> for LogIdRow {
 impl From<LogIdRow> for LogId {
     fn from(row: LogIdRow) -> Self {
         log_id(row.term, row.node, row.index)
+    }
+}
+
+impl From<&Vote> for VoteRow {
+    fn from(vote: &Vote) -> Self {
+        Self { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed }
+    }
+}
+
+impl From<VoteRow> for Vote {
+    fn from(row: VoteRow) -> Self {
+        Self { leader_id: Leader { term: row.term, node_id: row.node }, committed: row.committed }
     }
 }
 

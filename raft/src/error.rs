@@ -50,6 +50,14 @@ pub enum Error {
         /// What is allowed.
         limit: usize,
     },
+    /// The members of a group were not changed.
+    #[error("{group}: the members were not changed: {reason}")]
+    Members {
+        /// The group.
+        group: GroupId,
+        /// Why not.
+        reason: String,
+    },
     /// The group is open already.
     #[error("{group} is open already")]
     AlreadyOpen {
@@ -67,8 +75,8 @@ pub enum Error {
     /// Entries that were acknowledged are no longer in the log.
     #[error(
         "{group}: the log on this disk ends at index {found}, but index {acknowledged} had been acknowledged: \
-         {} entries are lost. Restore the data folder from a copy that has them; or start once with \
-         `accept_loss` set to go on without them", acknowledged - found
+         {} entries are lost. If the node belongs to a cluster, empty the data folder and join anew; else restore it from \
+         a copy that has them, or start once with `accept_loss` set to go on without them", acknowledged - found
     )]
     LogBehind {
         /// The group.
@@ -81,8 +89,8 @@ pub enum Error {
     /// The vote on disk is older than one that was acknowledged.
     #[error(
         "{group}: the vote on this disk is of term {found_term}, but one of term {acknowledged_term} had been \
-         acknowledged: the last writes are lost. Restore the data folder from a copy that has them; or start once \
-         with `accept_loss` set to go on without them"
+         acknowledged: the last writes are lost. If the node belongs to a cluster, empty the data folder and join anew; \
+         else restore it from a copy that has them, or start once with `accept_loss` set to go on without them"
     )]
     VoteBehind {
         /// The group.
@@ -169,9 +177,11 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::NotLeader { .. } | Self::Unavailable { .. } | Self::Interrupted { .. } | Self::Full => {
-                Class::Passing
-            }
+            Self::NotLeader { .. }
+            | Self::Unavailable { .. }
+            | Self::Interrupted { .. }
+            | Self::Members { .. }
+            | Self::Full => Class::Passing,
             Self::TooLarge { .. } | Self::AlreadyOpen { .. } | Self::OtherNode { .. } => Class::Caller,
             Self::LogBehind { .. }
             | Self::VoteBehind { .. }

@@ -20,6 +20,10 @@ pub(crate) enum Meta {
     Durable = 4,
     /// A snapshot is being installed; the rows are not whole until this is gone.
     Installing = 5,
+    /// The last entry that this node ever had, before all that it has of the group was removed.
+    Had = 6,
+    /// All that this node has of the group is being removed: the scope of its references, whose counters are still to go.
+    Leaving = 7,
 }
 
 /// The row that names the node whose folder this is; no group has this number.
@@ -31,6 +35,11 @@ pub(crate) fn meta(group: GroupId, what: Meta) -> [u8; 5] {
     front.copy_from_slice(&group.0.to_be_bytes());
     back.fill(what as u8);
     key
+}
+
+/// The keys of all rows about a group's log.
+pub(crate) fn metas(group: GroupId) -> Range<Vec<u8>> {
+    group.0.to_be_bytes().to_vec()..group.0.saturating_add(1).to_be_bytes().to_vec()
 }
 
 /// Key of an entry. Also the name under which the entry holds its bodies.

@@ -11,14 +11,14 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use estafette_storage::{Batch, Direction, Family, Mark, Read, Store};
 use futures_util::Stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::codec;
 use crate::error::{Error, Fault};
@@ -36,6 +36,18 @@ pub(crate) struct Shared {
     pub(crate) fault: Fault,
     pub(crate) gauges: Gauges,
     pub(crate) compaction: Compaction,
+    /// The last entry that was handed to the store.
+    appended: watch::Sender<u64>,
+    /// The last entry that is written here with its bodies, so that it may be applied.
+    pub(crate) written: watch::Sender<u64>,
+    /// The last entry whose rows can be read.
+    pub(crate) readable: watch::Sender<u64>,
+    /// The group is being given up here: no more rows come.
+    pub(crate) left: watch::Sender<bool>,
+    /// Whether there are peers, who are sent entries with their bodies.
+    pub(crate) has_peers: AtomicBool,
+    /// The last entry that was here before all was removed; none if that never was.
+    pub(crate) had: Option<LogId>,
     state: Mutex<State>,
 }
 
@@ -146,6 +158,8 @@ impl Shared {
         alive: Alive,
     ) -> Result<(Arc<Self>, LogStore), Error> {
         let found = Found::read(store, group)?;
+        let had = store.read(Family::RaftMeta, &keys::meta(group, Meta::Had))?;
+        let had = had.map(|row| codec::decode_log_id(&row)).transpose();
         let kept = found.last.map_or(0, |id| id.index) - found.purged.map_or(0, |id| id.index);
         let shared = Arc::new(Self {
             store: store.clone(),
@@ -159,6 +173,12 @@ impl Shared {
                 bytes: AtomicU64::new(0),
                 due: Notify::new(),
             },
+            appended: watch::Sender::new(found.last.map_or(0, |id| id.index)),
+            written: watch::Sender::new(found.last.map_or(0, |id| id.index)),
+            readable: watch::Sender::new(0),
+            left: watch::Sender::new(false),
+            has_peers: AtomicBool::new(false),
+            had: had.map_err(|_| Error::Undecodable { group, index: None })?,
             state: Mutex::new(State {
                 tail: Tail::default(),
                 first: next(found.purged),
@@ -170,9 +190,44 @@ impl Shared {
         Ok((shared, log))
     }
 
+    /// True while the log does not go as far as it did before all was removed here.
+    pub(crate) fn lacks_what_it_had(&self) -> Result<bool, Error> {
+        match self.had {
+            None => Ok(false),
+            had => Ok(Found::read(&self.store, self.group)?.last < had),
+        }
+    }
+
     /// All entries up to `index` are applied.
     pub(crate) fn applied(&self, index: u64) {
         self.state.lock().tail.applied(index);
+        self.readable.send_replace(index);
+    }
+
+    /// Waits until the log goes as far as this. What follows it can be appended then.
+    pub(crate) async fn appended_to(&self, index: u64) {
+        // The sender is a part of this.
+        let _ = self.appended.subscribe().wait_for(|appended| *appended >= index).await;
+    }
+
+    /// Waits until an entry is written here. A majority may have it before; but what applying it releases must be there by
+    /// then, and its bodies must be readable.
+    pub(crate) async fn written_to(&self, index: u64) {
+        let was_appended = index < self.state.lock().next;
+        if was_appended && *self.written.borrow() < index {
+            // The sender is a part of this.
+            let _ = self.written.subscribe().wait_for(|written| *written >= index).await;
+        }
+    }
+
+    /// The first entries of a range that are here, as many as are read in one go; none if there are none.
+    pub(crate) fn present(&self, from: u64, until: u64) -> Result<Vec<Entry>, Error> {
+        let (first, next) = {
+            let state = self.state.lock();
+            (state.first, state.next)
+        };
+        let range = from.max(first)..until.min(next).min(from.max(first).saturating_add(READ_ENTRIES));
+        if range.is_empty() { Ok(Vec::new()) } else { self.entries(&range, READ_BYTES) }
     }
 
     pub(crate) fn raise(&self, error: impl Into<Error>) -> io::Error {
@@ -258,10 +313,14 @@ impl LogStore {
         let row = codec::encode_entry(&entry);
         batch.put(Family::RaftLog, key, &row);
         let log_id = entry.log_id;
+        let mut kept = Vec::new();
         let payload = match entry.payload {
             Payload::Blank => Slim::Blank,
             Payload::Membership(membership) => Slim::Membership(membership),
             Payload::Normal(Joined { commands, bodies }) => {
+                if self.shared.has_peers.load(Ordering::Relaxed) {
+                    kept.clone_from(&bodies);
+                }
                 bodies.into_iter().for_each(|body| batch.bring_body(body));
                 for hash in commands.bodies() {
                     batch.hold_body(hash, &key);
@@ -269,7 +328,7 @@ impl LogStore {
                 Slim::Commands(commands)
             }
         };
-        tail.push(log_id, payload);
+        tail.push(log_id, payload, kept);
         row.len() as u64
     }
 }
@@ -287,6 +346,10 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         self.shared.state.lock().vote = Some(*vote);
+        #[cfg(feature = "planted")]
+        if estafette_storage::planted::is("vote-not-stored") {
+            return Ok(());
+        }
         let mut batch = Batch::new();
         batch.put(Family::RaftMeta, keys::meta(self.shared.group, Meta::Vote), codec::encode_vote(vote));
         self.commit(batch).await
@@ -309,6 +372,7 @@ impl RaftLogStorage<Types> for LogStore {
             state.next = next(self.last);
         }
         let index = self.last.map_or(0, |id| id.index);
+        self.shared.appended.send_replace(index);
         let reader = self.reader();
         let started = std::time::Instant::now();
         self.shared.store.commit(batch, vec![self.mark()], move |result| {
@@ -317,11 +381,16 @@ impl RaftLogStorage<Types> for LogStore {
             match result {
                 Ok(()) => {
                     shared.state.lock().tail.written(index);
+                    shared.written.send_replace(index);
                     shared.gauges.committed(count, bytes, started.elapsed());
                     shared.compaction.count(count, bytes);
                     callback.io_completed(Ok(()));
                 }
-                Err(error) => callback.io_completed(Err(shared.raise(error))),
+                Err(error) => {
+                    // Nobody needs to wait: whatever is written now fails too.
+                    shared.written.send_replace(u64::MAX);
+                    callback.io_completed(Err(shared.raise(error)));
+                }
             }
             drop(shared);
         });
@@ -342,6 +411,10 @@ impl RaftLogStorage<Types> for LogStore {
             for entry in &entries {
                 if let Payload::Normal(joined) = &entry.payload {
                     let holder = keys::entry(self.shared.group, entry.log_id.index);
+                    #[cfg(feature = "planted")]
+                    if estafette_storage::planted::is("holds-stay-after-truncation") {
+                        continue;
+                    }
                     joined.commands.bodies().into_iter().for_each(|hash| batch.release_body(hash, &holder));
                 }
             }
@@ -355,7 +428,12 @@ impl RaftLogStorage<Types> for LogStore {
             state.next = from;
         }
         self.last = last_log_id;
-        self.commit(batch).await
+        let last = last_log_id.map_or(0, |id| id.index);
+        self.shared.appended.send_replace(last);
+        let cut = self.commit(batch).await;
+        // Only now: entries that were on their way to the disk before this have told that they are written.
+        self.shared.written.send_modify(|written| *written = (*written).min(last));
+        cut
     }
 
     /// Does not wait: the rows that make the entries needless lie before this in the same write-ahead log.
@@ -373,6 +451,7 @@ impl RaftLogStorage<Types> for LogStore {
             state.first = next(self.purged);
             state.next = next(self.last);
         }
+        self.shared.appended.send_replace(self.last.map_or(0, |id| id.index));
         let reader = self.reader();
         self.shared.store.commit(batch, vec![self.mark()], move |result| {
             let LogReader { shared, _alive } = reader;

@@ -54,11 +54,34 @@ pub trait Machine: Send + 'static {
     /// The rows that are this machine's whole state: what a snapshot holds and a checksum covers.
     fn ranges(&self) -> Vec<(Family, Range<Vec<u8>>)>;
 
+    /// The bodies that its rows refer to: made anew for rows that came as a snapshot. `None` if it never refers to any.
+    fn references(&self) -> Option<References> {
+        None
+    }
+
     /// The node has just started, or the rows were replaced by a snapshot: load what is kept in memory from them.
     ///
     /// # Errors
     /// Fatal: the group does not open.
     fn load(&mut self, rows: &dyn Read) -> Result<(), MachineError>;
+}
+
+/// How the references of a machine's rows are found.
+pub struct References {
+    /// The scope in which its references are counted.
+    pub scope: u32,
+    /// Names each body, with its length, once for every reference.
+    pub walk: Walk,
+}
+
+/// See [`References::walk`].
+pub type Walk =
+    Box<dyn Fn(&dyn Read, &mut dyn FnMut(BodyHash, u64)) -> Result<(), MachineError> + Send + Sync>;
+
+impl std::fmt::Debug for References {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "References(scope {})", self.scope)
+    }
 }
 
 /// Why a machine cannot go on.

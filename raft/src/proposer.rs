@@ -29,7 +29,7 @@ pub(crate) struct Waiting {
 /// Where the answer to a proposal goes, and since when it is awaited.
 pub(crate) struct Answer {
     pub(crate) since: Instant,
-    pub(crate) to: oneshot::Sender<Result<Bytes, Error>>,
+    pub(crate) to: oneshot::Sender<Result<(u64, Bytes), Error>>,
 }
 
 /// See the head of this module.
@@ -198,10 +198,11 @@ fn seed() -> [u8; 16] {
 fn answer(group: GroupId, shared: &Shared, waiting: Vec<Answer>, outcome: Outcome) {
     let error = match outcome {
         Ok(response) => {
+            let index = response.log_id.index;
             for (waiting, answer) in waiting.into_iter().zip(response.data.0) {
                 shared.gauges.propose_seconds.record(waiting.since.elapsed());
                 // Nobody waits any more if the caller gave up; what it proposed is done all the same.
-                let _ = waiting.to.send(Ok(answer));
+                let _ = waiting.to.send(Ok((index, answer)));
             }
             return;
         }

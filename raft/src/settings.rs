@@ -31,6 +31,10 @@ pub struct Settings {
     pub keep_entries: u64,
     /// Milliseconds between heartbeats of a group with several voters. A sole voter sends none and has no timer.
     pub heartbeat_ms: u64,
+    /// Milliseconds that a proposal waits for a leader who takes it.
+    pub propose_wait_ms: u64,
+    /// Milliseconds that a reader waits for what is committed elsewhere.
+    pub fresh_wait_ms: u64,
     /// Go on although the log or the vote is behind what had been acknowledged. For an operator who has no copy.
     pub accept_loss: bool,
 }
@@ -52,6 +56,8 @@ impl Settings {
             compact_bytes: 256 << 20,
             keep_entries: 1_000,
             heartbeat_ms: 500,
+            propose_wait_ms: 8_000,
+            fresh_wait_ms: 2_000,
             accept_loss: false,
         }
     }

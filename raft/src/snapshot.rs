@@ -7,8 +7,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read as _, Write};
+use std::iter;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 
 use estafette_storage::{Batch, Direction, Family, Read};
 use serde::{Deserialize, Serialize};
@@ -19,7 +23,7 @@ use crate::keys::{self, Meta};
 use crate::log::Shared;
 use crate::settings::ROOM_PAUSE;
 use crate::state::Rows;
-use crate::{Checksum, GroupId};
+use crate::{Checksum, GroupId, References};
 
 pub(crate) type Ranges = Vec<(Family, Range<Vec<u8>>)>;
 
@@ -146,6 +150,10 @@ fn write_rows(file: File, group: GroupId, rows: &Rows) -> Result<File, Failure> 
     out.write_all(&header)?;
     let mut count = 0_u64;
     for (number, (family, range)) in (1_u8..=u8::MAX).zip(&rows.ranges) {
+        #[cfg(feature = "planted")]
+        if *family == Family::Queue && estafette_storage::planted::is("snapshot-without-queue") {
+            continue;
+        }
         for row in rows.view.scan(*family, range.clone(), Direction::Forward)? {
             let row = row?;
             out.write_all(&[number])?;
@@ -317,6 +325,36 @@ pub(crate) fn replace_rows(shared: &Shared, path: &Path, ranges: &Ranges) -> Res
         }
     }
     apply(shared, batch)
+}
+
+/// Makes the references of a machine's rows anew. Bodies that are not here are to be fetched. Blocks.
+pub(crate) fn replace_references(shared: &Shared, references: Option<References>) -> Result<(), Error> {
+    /// References on their way from who finds them to who counts them.
+    const UNDER_WAY_MAX: usize = 4096;
+    let Some(references) = references else { return Ok(()) };
+    let view = shared.store.view();
+    let (found, counted) = sync_channel(UNDER_WAY_MAX);
+    let complete = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (walk, complete) = (&references.walk, &complete);
+        let walking = scope.spawn(move || {
+            // Nobody counts any more after an error, which is told there.
+            let walked = walk(&view, &mut |hash, len| drop(found.send(Ok((hash, len)))));
+            complete.store(walked.is_ok(), Ordering::Release);
+            walked
+        });
+        // A part of the references must not be taken for all of them: the bodies of the others would be collected.
+        let broken_off = iter::once_with(|| complete.load(Ordering::Acquire));
+        let broken_off =
+            broken_off.filter(|complete| !complete).map(|_| Err(estafette_storage::Error::Closed));
+        let rebuilt =
+            shared.store.replace_references(references.scope, counted.into_iter().chain(broken_off));
+        match walking.join() {
+            Ok(Err(cause)) => Err(Error::Machine { group: shared.group, index: 0, cause: Arc::new(cause) }),
+            Ok(Ok(())) => Ok(rebuilt.map(|_| ())?),
+            Err(_) => Err(Error::Interrupted { group: shared.group }),
+        }
+    })
 }
 
 /// Writes a piece; waits for room on the disk.

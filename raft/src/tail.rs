@@ -8,10 +8,12 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use estafette_storage::NewBody;
+
 use crate::settings::TAIL_BYTES;
 use crate::types::{Commands, Entry, Joined, LogId, Membership, Payload};
 
-/// An entry as it is kept here: cheap to clone, without bodies.
+/// An entry as it is kept here: cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) enum Slim {
     Blank,
@@ -23,6 +25,8 @@ pub(crate) enum Slim {
 struct Kept {
     log_id: LogId,
     payload: Slim,
+    /// For peers, who are sent them with the entry. None where there is no peer.
+    bodies: Vec<NewBody>,
     bytes: usize,
 }
 
@@ -37,13 +41,14 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Adds an appended entry; it must follow the last one.
-    pub(crate) fn push(&mut self, log_id: LogId, payload: Slim) {
+    pub(crate) fn push(&mut self, log_id: LogId, payload: Slim, bodies: Vec<NewBody>) {
         let bytes = match &payload {
             Slim::Commands(commands) => commands.bytes(),
             Slim::Blank | Slim::Membership(_) => 64,
         };
+        let bytes = bytes + bodies.iter().map(NewBody::bytes_held).sum::<usize>();
         self.bytes = self.bytes.saturating_add(bytes);
-        self.entries.push_back(Kept { log_id, payload, bytes });
+        self.entries.push_back(Kept { log_id, payload, bodies, bytes });
     }
 
     /// Index of the first entry here.
@@ -112,7 +117,7 @@ impl Kept {
             Slim::Blank => Payload::Blank,
             Slim::Membership(membership) => Payload::Membership(membership.clone()),
             Slim::Commands(commands) => {
-                Payload::Normal(Joined { commands: Arc::clone(commands), bodies: Vec::new() })
+                Payload::Normal(Joined { commands: Arc::clone(commands), bodies: self.bodies.clone() })
             }
         };
         Entry { log_id: self.log_id, payload }
@@ -130,7 +135,7 @@ mod tests {
 
     fn tail(range: Range<u64>) -> Tail {
         let mut tail = Tail::default();
-        range.for_each(|index| tail.push(log_id(1, 1, index), Slim::Blank));
+        range.for_each(|index| tail.push(log_id(1, 1, index), Slim::Blank, Vec::new()));
         tail
     }
 
@@ -153,7 +158,7 @@ mod tests {
         tail.purged(6);
         assert_eq!(indexes(&tail, 0..100), [7, 8, 9]);
         tail.purged(50);
-        tail.push(log_id(2, 1, 51), Slim::Blank);
+        tail.push(log_id(2, 1, 51), Slim::Blank, Vec::new());
         assert_eq!(indexes(&tail, 0..100), [51]);
     }
 
@@ -163,7 +168,7 @@ mod tests {
         tail.written(9);
         tail.cut(Some(6));
         assert_eq!(indexes(&tail, 0..100), [5, 6]);
-        tail.push(log_id(2, 1, 7), Slim::Blank);
+        tail.push(log_id(2, 1, 7), Slim::Blank, Vec::new());
         tail.applied(9);
         assert_eq!(indexes(&tail, 0..100), [7], "not written since the cut");
         tail.cut(None);

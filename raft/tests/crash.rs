@@ -196,7 +196,13 @@ async fn the_same_log_makes_the_same_state() {
     propose_all(&group, 200..400).await;
     group.propose(command(REFUSED)).await.unwrap();
     let one_sum = group.checksum().await.unwrap();
-    assert_eq!(one_sum.index, group.status().applied);
+    // The status is told a moment after the rows are there.
+    let told = async {
+        while group.status().applied != one_sum.index {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), told).await.unwrap();
     assert_eq!(one_sum.rows, 400);
     node.shutdown().await;
     {

@@ -148,6 +148,8 @@ async fn a_machine_that_fails_or_panics_stops_its_group_alone() {
         let later = group.propose(command(2)).await.unwrap_err();
         assert!(later.is_fatal(), "{later}");
         assert!(!group.status().running);
+        // All that anybody was told of is here, and can still be read.
+        group.fresh().await.unwrap();
         assert_eq!(count(&store, 7, poison), 0);
         other.propose(command(3)).await.unwrap();
         node.shutdown().await;

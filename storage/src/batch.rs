@@ -102,6 +102,18 @@ impl Batch {
         }
     }
 
+    /// Sets that number, whatever it was. For who knows that nobody else changes it meanwhile.
+    pub(crate) fn set_body_refs(&mut self, hash: BodyHash, scope: u32, number: i64) {
+        let key = body::ref_key(&hash, scope);
+        if number == 0 {
+            self.delete(Family::BlobRef, key);
+            self.loosened.push(hash);
+        } else {
+            self.put(Family::BlobRef, key, count::encode(number));
+            self.named.push(hash);
+        }
+    }
+
     /// True if nothing is to be written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -173,5 +185,5 @@ pub(crate) fn delete_range(
         out.delete_range_cf(handle, start, last);
         out.delete_cf(handle, last);
     }
-    rows.status().map_err(Error::from)
+    rows.status().map_err(|error| database.read_error(family, error))
 }

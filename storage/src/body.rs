@@ -1,16 +1,15 @@
-//! Message bodies: stored once under the hash of their bytes, in chunks, read in part.
+//! Rows of message bodies, which are stored once under the hash of their bytes, in chunks.
 //!
 //! Rows in `blob`: `place ‖ chunk (u32 BE)` → up to [`CHUNK_BYTES`] bytes, as they are. The place is the hash, or, of
 //! a body that was written while it came ([`crate::Staging`]), random.
 //! Rows in `blob_ref`, all beginning with the hash:
-//! - `hash` → version, length in bytes (u64 BE), and in version 2 the place: there exactly when the body is;
+//! - `hash` → version, length in bytes (u64 BE), and in version 2 the place: there exactly when the body is. Version 3
+//!   has nothing else: the body is missing, see [`crate::missing`];
 //! - `hash ‖ scope (u32 BE)` → counter: references of a shard;
 //! - `hash ‖ 0xFFFFFFFE` → version, time (u64 BE, ms): when the body last became a candidate;
 //! - `hash ‖ 0xFFFFFFFF ‖ holder` → version: a hold.
 
 use std::fmt;
-use std::ops::Range;
-use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use rocksdb::WriteBatch;
@@ -18,12 +17,9 @@ use rocksdb::WriteBatch;
 use crate::database::Database;
 use crate::error::Error;
 use crate::family::Family;
-use crate::read::Pinned;
 
 /// Bytes of one chunk.
 pub const CHUNK_BYTES: usize = 256 * 1024;
-/// Longer bodies pass by the cache: a few of them would push all others out.
-const CACHED_MAX_BYTES: u64 = 128 * 1024;
 /// Scopes from here on are not shards.
 pub const SCOPE_LIMIT: u32 = CANDIDATE_SCOPE;
 
@@ -32,6 +28,9 @@ pub(crate) const HOLD_SCOPE: u32 = 0xFFFF_FFFF;
 const VERSION: u8 = 1;
 /// Of the row that says where a body is, when it is not under its hash.
 const VERSION_PLACED: u8 = 2;
+/// Of the same row, when the body is to be fetched.
+const VERSION_MISSING: u8 = 3;
+pub(crate) const MISSING_VALUE: [u8; 1] = [VERSION_MISSING];
 pub(crate) const HOLD_VALUE: [u8; 1] = [VERSION];
 
 /// BLAKE3-256 of a body.
@@ -100,19 +99,46 @@ impl Stored {
         [&[VERSION_PLACED], &self.len.to_be_bytes()[..], &self.place.0].concat()
     }
 
-    pub(crate) fn decode(hash: &BodyHash, value: &[u8]) -> Option<Stored> {
+    fn decode(hash: &BodyHash, value: &[u8]) -> Option<Stored> {
         if let Some(len) = decode_u64(value) {
             return Some(Stored { len, place: Place::from(*hash) });
         }
         let (len, place) = value.strip_prefix(&[VERSION_PLACED])?.split_first_chunk::<8>()?;
         Some(Stored { len: u64::from_be_bytes(*len), place: Place(place.try_into().ok()?) })
     }
+}
 
-    /// `None` if there is no such body.
-    pub(crate) fn find(database: &Database, hash: &BodyHash) -> Result<Option<Stored>, Error> {
-        let row = database.db().get_pinned_cf(database.handle(Family::BlobRef), hash.0)?;
+/// What the store knows of a hash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// There is no such body.
+    #[default]
+    Nothing,
+    /// There is none, and it is to be fetched.
+    Missing,
+    Stored(Stored),
+}
+
+impl Known {
+    pub(crate) fn decode(hash: &BodyHash, value: &[u8]) -> Option<Known> {
+        if value == MISSING_VALUE {
+            return Some(Known::Missing);
+        }
+        Stored::decode(hash, value).map(Known::Stored)
+    }
+
+    pub(crate) fn find(database: &Database, hash: &BodyHash) -> Result<Known, Error> {
+        let found = database.db().get_pinned_cf(database.handle(Family::BlobRef), hash.0);
+        let row = found.map_err(|error| database.read_error(Family::BlobRef, error))?;
         let unreadable = || Error::damaged(format!("body {hash}"), "unreadable length");
-        row.map(|value| Stored::decode(hash, &value).ok_or_else(unreadable)).transpose()
+        row.map_or(Ok(Known::Nothing), |value| Known::decode(hash, &value).ok_or_else(unreadable))
+    }
+
+    pub(crate) fn stored(self) -> Option<Stored> {
+        match self {
+            Known::Stored(stored) => Some(stored),
+            Known::Nothing | Known::Missing => None,
+        }
     }
 }
 
@@ -166,20 +192,20 @@ pub(crate) fn chunks(len: u64) -> u32 {
 /// Longest body: its chunks must be countable.
 pub(crate) const LEN_MAX: u64 = u32::MAX as u64 * CHUNK_BYTES as u64;
 
-/// Appends the chunks and the length of a body to a batch. Bytes that make up a chunk in one piece are copied once, into
+/// Appends the chunks of a body, and its row, to a batch. Bytes that make up a chunk in one piece are copied once, into
 /// the batch; others are joined before.
 pub(crate) fn write(
     database: &Database,
     out: &mut WriteBatch,
     hash: &BodyHash,
+    stored: &Stored,
     pieces: &[Bytes],
 ) -> Result<(), Error> {
-    let len: u64 = pieces.iter().map(|p| p.len() as u64).sum();
-    if len > LEN_MAX {
+    if stored.len > LEN_MAX {
         return Err(Error::Invalid { reason: "body too long" });
     }
-    let (blob, stored) = (database.handle(Family::Blob), Stored { len, place: Place::from(*hash) });
-    let (mut number, mut left) = (0_u32, offset(len));
+    let blob = database.handle(Family::Blob);
+    let (mut number, mut left) = (0_u32, offset(stored.len));
     let mut joined: Vec<u8> = Vec::new();
     for piece in pieces {
         let mut rest: &[u8] = piece;
@@ -203,133 +229,7 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// A stored body. Nothing of it is read until it is asked for.
-#[derive(Clone)]
-pub struct Body {
-    database: Arc<Database>,
-    hash: BodyHash,
-    len: u64,
-    /// Where it is, once that is known.
-    place: OnceLock<Place>,
-}
-
-impl Body {
-    pub(crate) fn find(database: &Arc<Database>, hash: &BodyHash) -> Result<Option<Body>, Error> {
-        let stored = Stored::find(database, hash)?;
-        Ok(stored.map(|stored| Body {
-            database: Arc::clone(database),
-            hash: *hash,
-            len: stored.len,
-            place: OnceLock::from(stored.place),
-        }))
-    }
-
-    /// The body of this name and length, which is not looked for.
-    pub(crate) fn named(database: &Arc<Database>, hash: BodyHash, len: u64) -> Body {
-        // What is shorter than a chunk was not staged, so it is under its hash.
-        let known = len < CHUNK_BYTES as u64;
-        let place = if known { OnceLock::from(Place::from(hash)) } else { OnceLock::new() };
-        Body { database: Arc::clone(database), hash, len, place }
-    }
-
-    fn place(&self) -> Result<Place, Error> {
-        if let Some(place) = self.place.get() {
-            return Ok(*place);
-        }
-        let stored =
-            Stored::find(&self.database, &self.hash)?.ok_or_else(|| self.damaged("it is missing"))?;
-        Ok(*self.place.get_or_init(|| stored.place))
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn hash(&self) -> BodyHash {
-        self.hash
-    }
-
-    /// Length in bytes.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// True for the body without bytes.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The bytes of a range, in pieces that pin RocksDB's memory; only the chunks needed are read.
-    /// What lies past the end is left out.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] if a chunk is missing or has a wrong length or checksum.
-    pub fn read(&self, range: Range<u64>) -> Result<Vec<Bytes>, Error> {
-        let end = range.end.min(self.len);
-        let mut at = range.start;
-        let mut pieces = Vec::new();
-        while at < end {
-            let number = at / CHUNK_BYTES as u64;
-            let chunk_start = number * CHUNK_BYTES as u64;
-            let chunk = self.chunk(number)?;
-            let from = offset(at - chunk_start);
-            let to = offset(end - chunk_start).min(chunk.len());
-            pieces.push(chunk.slice(from..to));
-            at = chunk_start + chunk.len() as u64;
-        }
-        Ok(pieces)
-    }
-
-    /// All bytes, in pieces.
-    ///
-    /// # Errors
-    /// As [`Body::read`].
-    pub fn all(&self) -> Result<Vec<Bytes>, Error> {
-        self.read(0..self.len)
-    }
-
-    /// Reads the body, chunk by chunk, and compares it with its hash.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] if it does not fit.
-    pub fn verify(&self) -> Result<(), Error> {
-        let mut hasher = blake3::Hasher::new();
-        for number in 0..u64::from(chunks(self.len)) {
-            hasher.update(&self.chunk(number)?);
-        }
-        if BodyHash(hasher.finalize().into()) == self.hash {
-            Ok(())
-        } else {
-            Err(self.damaged("its bytes do not fit its hash"))
-        }
-    }
-
-    fn chunk(&self, number: u64) -> Result<Bytes, Error> {
-        let key = chunk_key(&self.place()?, u32::try_from(number).unwrap_or(u32::MAX));
-        let options = (self.len > CACHED_MAX_BYTES).then(|| self.database.past_cache());
-        let chunk = Pinned::find(&self.database, Family::Blob, &key, options)?
-            .ok_or_else(|| self.damaged(&format!("chunk {number} is missing")))?
-            .into_bytes();
-        let expected = (self.len - number * CHUNK_BYTES as u64).min(CHUNK_BYTES as u64);
-        if chunk.len() as u64 == expected {
-            Ok(chunk)
-        } else {
-            Err(self.damaged(&format!("chunk {number} has a wrong length")))
-        }
-    }
-
-    fn damaged(&self, reason: &str) -> Error {
-        Error::damaged(format!("body {}", self.hash), reason)
-    }
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("hash", &self.hash).field("len", &self.len).finish()
-    }
-}
-
-/// An offset within a chunk.
-fn offset(bytes: u64) -> usize {
+/// An offset within bytes that lie in memory.
+pub(crate) fn offset(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

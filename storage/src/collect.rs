@@ -13,12 +13,13 @@ use std::ops::Range;
 
 use rocksdb::{ReadOptions, WriteBatch};
 
-use crate::body::{self, BodyHash, CANDIDATE_SCOPE, HOLD_SCOPE, Place, Stored};
+use crate::body::{self, BodyHash, CANDIDATE_SCOPE, HOLD_SCOPE, Known, Place, Stored};
 use crate::count;
 use crate::database::Database;
 use crate::error::Error;
 use crate::family::Family;
 use crate::key::{Key, prefix_range, successor};
+use crate::missing;
 use crate::stage;
 
 const CANDIDATE: u8 = 0x02;
@@ -82,10 +83,15 @@ pub(crate) fn round(
             && !named.names.is_named()
             && named.names.candidate_ms.is_none_or(|last| last == time_ms)
         {
-            remove(database, out, &hash, &named.stored)?;
-            done.bodies += 1;
-            done.bytes += named.stored.len;
-            emptied.push((named.stored.place, named.stored.len));
+            remove_rows(database, out, &hash)?;
+            if let Some(stored) = named.stored {
+                remove_chunks(database, out, &hash, &stored);
+                done.bodies += 1;
+                done.bytes += stored.len;
+                emptied.push((stored.place, stored.len));
+            } else {
+                missing::end(database, out, &hash);
+            }
         }
         out.delete_cf(database.own(), key);
         rows.next();
@@ -102,7 +108,8 @@ fn parse(key: &[u8]) -> Option<(u64, BodyHash)> {
 /// What names a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
-    pub(crate) stored: Stored,
+    /// `None` if it is missing.
+    pub(crate) stored: Option<Stored>,
     pub(crate) names: Names,
 }
 
@@ -116,23 +123,23 @@ pub(crate) struct Names {
 }
 
 impl Named {
-    /// Reads all rows of a body in `blob_ref`; `None` if there is no such body.
+    /// Reads all rows of a body in `blob_ref`; `None` if it is neither stored nor missing.
     pub(crate) fn look(database: &Database, hash: &BodyHash) -> Result<Option<Named>, Error> {
         let handle = database.handle(Family::BlobRef);
         let mut rows = database.db().raw_iterator_cf_opt(handle, within(prefix_range(&hash.0)));
         rows.seek_to_first();
-        let (mut stored, mut names) = (None, Names::default());
+        let (mut known, mut names) = (Known::Nothing, Names::default());
         while let Some((key, value)) = rows.item() {
             let rest = key.get(hash.0.len()..).unwrap_or_default();
             if rest.is_empty() {
-                stored = Some(Stored::decode(hash, value).ok_or_else(|| unreadable(hash))?);
+                known = Known::decode(hash, value).ok_or_else(|| unreadable(hash))?;
             } else {
                 names.take(rest, value).ok_or_else(|| unreadable(hash))?;
             }
             rows.next();
         }
         rows.status()?;
-        Ok(stored.map(|stored| Named { stored, names }))
+        Ok((known != Known::Nothing).then(|| Named { stored: known.stored(), names }))
     }
 }
 
@@ -161,13 +168,18 @@ fn unreadable(hash: &BodyHash) -> Error {
     Error::damaged(format!("body {hash}"), "unreadable references")
 }
 
-fn remove(database: &Database, out: &mut WriteBatch, hash: &BodyHash, stored: &Stored) -> Result<(), Error> {
+/// Removes the bytes of a body, wherever they are.
+pub(crate) fn remove_chunks(database: &Database, out: &mut WriteBatch, hash: &BodyHash, stored: &Stored) {
     for number in 0..body::chunks(stored.len) {
         out.delete_cf(database.handle(Family::Blob), body::chunk_key(&stored.place, number));
     }
     if stored.place != Place::from(*hash) {
         out.delete_cf(database.own(), stage::own_key(stage::PLACED, &stored.place));
     }
+}
+
+/// Removes all rows whose keys begin with the hash of a body.
+fn remove_rows(database: &Database, out: &mut WriteBatch, hash: &BodyHash) -> Result<(), Error> {
     for family in [Family::BlobRef, Family::Structure] {
         let handle = database.handle(family);
         let mut rows = database.db().raw_iterator_cf_opt(handle, within(hash.0.to_vec()..successor(&hash.0)));

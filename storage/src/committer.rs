@@ -5,7 +5,7 @@
 //! watermark is written; after the first failure nothing is written any more. Finding no room is no failure:
 //! it is found before anything is written, and what waits is then written when there is room.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -13,11 +13,11 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rocksdb::WriteBatch;
 
 use crate::batch::Batch;
-use crate::body::{self, BodyHash, Place};
+use crate::body::{self, BodyHash, Known};
 use crate::collect::{self, Collected};
 use crate::database::Database;
 use crate::error::Error;
@@ -126,6 +126,11 @@ impl Shared {
     /// Notes that a write failed; gives the error to tell.
     pub(crate) fn fail(&self, error: &Error) -> Error {
         let reason: Arc<str> = error.to_string().into();
+        // A file that RocksDB rewrites in the background is one that it read. A write or a sync that the disk refuses is no
+        // damage: a start may help.
+        if matches!(error, Error::Damaged { .. }) {
+            self.database.findings().rows_damaged(&reason);
+        }
         if self.failed.set(Arc::clone(&reason)).is_ok() {
             tracing::error!(%reason, "a write failed, the store takes no more writes");
             metrics::gauge!("estafette_storage_failed").set(1.0);
@@ -164,6 +169,10 @@ impl Shared {
         fail::fail_point!("storage::sync", |_| Err(
             self.fail(&Error::Database { reason: "failpoint".into() })
         ));
+        #[cfg(feature = "planted")]
+        if crate::planted::is("sync-left-out") {
+            return Ok(());
+        }
         self.database.db().flush_wal(true).map_err(|error| self.fail(&error.into()))
     }
 
@@ -173,6 +182,13 @@ impl Shared {
     }
 
     pub(crate) fn submit(&self, batch: Batch, marks: Vec<Mark>, done: Done) {
+        #[cfg(feature = "planted")]
+        let done = if crate::planted::is("answer-before-write") {
+            done(Ok(()));
+            Box::new(|_| {})
+        } else {
+            done
+        };
         let bytes = batch.len_bytes();
         let mut queue = self.queue.lock();
         while !queue.closed
@@ -245,23 +261,42 @@ impl Committer {
         self.remove_left();
         loop {
             match self.next() {
-                Work::Commits(commits) => self.commit(commits),
-                Work::Round(round) => {
-                    let done = self.collect(&round);
-                    // Whoever asked may have gone.
-                    let _ = round.reply.send(done);
-                }
-                Work::Left(left) => self.left.extend(left),
-                Work::Idle => {}
                 Work::End => break,
-            }
-            self.remove_left();
-            self.reclaim.tend(&self.shared);
-            self.versions.tend(&self.shared);
-            if self.unsynced_since.is_some_and(|since| since.elapsed() >= WATERMARK_SYNC) {
-                self.sync_watermark();
+                work => self.turn(work),
             }
         }
+        self.end();
+    }
+
+    /// What the thread does in one round, by whoever calls. False if nothing was to do.
+    pub(crate) fn turn_by_hand(&mut self) -> bool {
+        let work = self.take(self.shared.queue.lock());
+        let was_idle = matches!(work, Work::Idle);
+        self.turn(work);
+        !was_idle
+    }
+
+    fn turn(&mut self, work: Work) {
+        match work {
+            Work::Commits(commits) => self.commit(commits),
+            Work::Round(round) => {
+                let done = self.collect(round.until_ms, round.limit);
+                // Whoever asked may have gone.
+                let _ = round.reply.send(done);
+            }
+            Work::Left(left) => self.left.extend(left),
+            Work::Idle | Work::End => {}
+        }
+        self.remove_left();
+        self.reclaim.tend(&self.shared);
+        self.versions.tend(&self.shared);
+        if self.unsynced_since.is_some_and(|since| since.elapsed() >= WATERMARK_SYNC) {
+            self.sync_watermark();
+        }
+    }
+
+    /// The store is closed, and nothing waits.
+    pub(crate) fn end(mut self) {
         self.sync_watermark();
         self.reclaim.end(&self.shared.database);
     }
@@ -286,6 +321,11 @@ impl Committer {
                 return Work::Idle;
             }
         }
+        self.take(queue)
+    }
+
+    /// The next of what waits.
+    fn take(&self, mut queue: MutexGuard<'_, Queue>) -> Work {
         if !queue.left.is_empty() {
             return Work::Left(std::mem::take(&mut queue.left));
         }
@@ -305,6 +345,9 @@ impl Committer {
             }
         }
         drop(queue);
+        if joined.is_empty() {
+            return Work::Idle;
+        }
         self.shared.emptied.notify_all();
         Work::Commits(joined)
     }
@@ -359,14 +402,12 @@ impl Committer {
 
     fn fill(&self, commits: &[Commit], out: &mut WriteBatch) -> Result<(), Error> {
         let database = &self.shared.database;
-        let mut written: Vec<(BodyHash, Place)> = Vec::new();
+        let mut written: HashMap<BodyHash, Known> = HashMap::new();
         for new in commits.iter().flat_map(|commit| &commit.batch.bodies) {
-            let here = written.iter().find(|(hash, _)| *hash == new.hash()).map(|(_, place)| *place);
-            let known = if here.is_some() { here } else { new.known(database)? };
-            let place = new.write(database, out, known)?;
-            if here.is_none() {
-                written.push((new.hash(), place));
-            }
+            let hash = new.hash();
+            let known =
+                written.get(&hash).map_or_else(|| Known::find(database, &hash), |known| Ok(*known))?;
+            written.insert(hash, new.write(database, out, known)?);
         }
         let now_ms = now_ms();
         for commit in commits {
@@ -378,15 +419,18 @@ impl Committer {
         Ok(())
     }
 
-    fn collect(&mut self, round: &Round) -> Result<Collected, Error> {
+    pub(crate) fn collect(&mut self, until_ms: u64, limit: usize) -> Result<Collected, Error> {
         self.shared.check()?;
         let mut out = WriteBatch::default();
         let owned: HashSet<BodyHash> = self.shared.owned.lock().values().flatten().copied().collect();
-        let done = collect::round(&self.shared.database, round.until_ms, round.limit, &owned, &mut out)?;
+        let done = collect::round(&self.shared.database, until_ms, limit, &owned, &mut out)?;
         if !out.is_empty() {
             self.shared.write_unsynced(out)?;
         }
-        done.emptied.into_iter().for_each(|(place, bytes)| self.reclaim.removed(place, bytes));
+        for (place, bytes) in done.emptied {
+            self.shared.database.findings().forget(&place);
+            self.reclaim.removed(place, bytes);
+        }
         Ok(done.collected)
     }
 
@@ -413,6 +457,7 @@ impl Committer {
             return Ok(());
         }
         self.shared.write_unsynced(out)?;
+        self.shared.database.findings().forget(&left.place);
         match left.bytes() {
             Some(bytes) => self.reclaim.removed(left.place, bytes),
             None => self.reclaim.removed_unknown(left.place),

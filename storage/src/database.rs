@@ -1,6 +1,6 @@
 //! RocksDB itself: opened with our options, its families by name.
 //!
-//! Nothing here knows of commits, bodies or transactions.
+//! Nothing here knows of commits, bodies or transactions; it only carries what was found out about bodies and rows.
 
 use std::fs::File;
 use std::ops::Range;
@@ -15,12 +15,14 @@ use self_cell::self_cell;
 
 use crate::error::Error;
 use crate::family::Family;
+use crate::findings::Findings;
 use crate::options;
 
 /// The open database and the lock of its folder; the lock goes after the database.
 pub(crate) struct Opened {
     pub(crate) db: DB,
     past_cache: ReadOptions,
+    findings: Findings,
     _lock: Arc<File>,
 }
 
@@ -66,7 +68,10 @@ impl Database {
     fn with_handles(db: DB, lock: Arc<File>) -> Result<Database, Error> {
         let mut past_cache = ReadOptions::default();
         past_cache.fill_cache(false);
-        Database::try_new(Opened { db, past_cache, _lock: lock }, |opened| {
+        // As it is by default, for tables and files of bodies: here all depends on it.
+        past_cache.set_verify_checksums(true);
+        let findings = Findings::new();
+        Database::try_new(Opened { db, past_cache, findings, _lock: lock }, |opened| {
             let missing = |name: &str| Error::damaged("database", format!("column family {name} is missing"));
             let own = opened.db.cf_handle(OWN).ok_or_else(|| missing(OWN))?;
             let mut families = [None; Family::ALL.len()];
@@ -84,6 +89,11 @@ impl Database {
     /// Reads that leave the cache to others.
     pub(crate) fn past_cache(&self) -> &ReadOptions {
         &self.borrow_owner().past_cache
+    }
+
+    /// What this run of the program found out about bodies.
+    pub(crate) fn findings(&self) -> &Findings {
+        &self.borrow_owner().findings
     }
 
     pub(crate) fn handle(&self, family: Family) -> &ColumnFamily {
@@ -134,6 +144,16 @@ impl Database {
     /// A number that RocksDB knows of a family; 0 if it does not.
     pub(crate) fn number(&self, family: Family, property: &str) -> u64 {
         self.db().property_int_value_cf(self.handle(family), property).ok().flatten().unwrap_or(0)
+    }
+
+    /// The error of a read from a family. That a table is damaged is noted: one that lists bodies too, for RocksDB cannot
+    /// rewrite it any more. Bodies in files of their own have notes of their own, and can be mended.
+    pub(crate) fn read_error(&self, family: Family, error: rocksdb::Error) -> Error {
+        let error = Error::from(error);
+        if error.is_damage() && (family != Family::Blob || error.names_table()) {
+            self.findings().rows_damaged(&format!("{}: {error}", family.name()));
+        }
+        error
     }
 
     /// Writes into the log, without a sync.

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::body::BodyHash;
+
 /// An error of the store. Cheap to clone: one failed sync is told to everyone who waited for it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -36,6 +38,12 @@ pub enum Error {
         place: Arc<str>,
         /// What was seen.
         reason: Arc<str>,
+    },
+    /// A body is not there: it is still to be fetched, or was removed. Passing.
+    #[error("body {hash} is missing here")]
+    Missing {
+        /// Its name.
+        hash: BodyHash,
     },
     /// The data on disk ends before the last write that was acknowledged. Fatal for a node on its own.
     #[error(
@@ -102,8 +110,27 @@ impl Error {
     pub fn is_fatal(&self) -> bool {
         !matches!(
             self,
-            Error::Full { .. } | Error::Busy { .. } | Error::Invalid { .. } | Error::Random | Error::Closed
+            Error::Full { .. }
+                | Error::Busy { .. }
+                | Error::Missing { .. }
+                | Error::Invalid { .. }
+                | Error::Random
+                | Error::Closed
         )
+    }
+
+    /// True if the disk does not give back what was written to it.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Error::Damaged { .. } => true,
+            Error::Database { reason } => is_lost(reason),
+            _ => false,
+        }
+    }
+
+    /// True if RocksDB names a table in which it found the damage.
+    pub(crate) fn names_table(&self) -> bool {
+        matches!(self, Error::Damaged { reason, .. } | Error::Database { reason } if reason.contains(".sst"))
     }
 
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Error {
@@ -121,4 +148,9 @@ impl From<rocksdb::Error> for Error {
         let reason: Arc<str> = error.into_string().into();
         if corrupt { Error::Damaged { place: "database".into(), reason } } else { Error::Database { reason } }
     }
+}
+
+/// True if a file, or a part of it, cannot be read at all. Other errors of the system may pass.
+pub(crate) fn is_lost(reason: &str) -> bool {
+    ["Input/output error", "No such file"].iter().any(|lost| reason.contains(lost))
 }

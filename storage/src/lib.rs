@@ -13,36 +13,46 @@
 #![deny(unsafe_code)]
 
 mod batch;
+mod bodies;
 mod body;
+mod chunks;
 mod collect;
 mod committer;
 pub mod count;
 mod database;
 mod error;
 mod family;
+mod findings;
 mod key;
+mod missing;
 mod new_body;
 mod observe;
 mod open;
 mod options;
 mod overlay;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod read;
 mod reclaim;
 mod recover;
+mod references;
 mod reserve;
+mod scrub;
 mod space;
 mod stage;
 mod store;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod verify;
 mod versions;
+mod view;
 mod wal;
 mod watermark;
 
 pub use batch::Batch;
-pub use body::{Body, BodyHash, CHUNK_BYTES, SCOPE_LIMIT};
+pub use body::{BodyHash, CHUNK_BYTES, SCOPE_LIMIT};
 pub use collect::Collected;
 pub use error::Error;
 pub use family::Family;
@@ -51,9 +61,13 @@ pub use new_body::NewBody;
 pub use observe::record_metrics;
 pub use open::FORMAT;
 pub use read::{Direction, Pinned, Read, Row, Scan};
+pub use references::Rebuilt;
+pub use scrub::{Scrub, Scrubbed};
 pub use space::MIN_FREE_BYTES_MIN;
 pub use stage::Staging;
-pub use store::{Behind, Health, Settings, Store, View};
+pub use store::{Behind, Committing, Health, Settings, Store};
+pub use stored::Body;
 pub use transaction::{Savepoint, Transaction};
 pub use verify::{PROBLEMS_MAX, Problem, Progress, Report};
+pub use view::View;
 pub use watermark::{MARKS_MAX, Mark};

@@ -6,13 +6,17 @@ use crate::family::Family;
 use crate::store::{Health, Store};
 use crate::wal;
 
+/// Missing bodies are counted up to this: each is a step of an iterator.
+const MISSING_MAX: usize = 1000;
+
 /// Publishes the state of the store as gauges; call it when metrics are collected. Cheap: RocksDB has
 /// the numbers at hand. What cannot be read is left out.
 ///
 /// - `estafette_storage_memtable_bytes`, `_sst_bytes`, `_blob_bytes`, `_blob_garbage_bytes`,
 ///   `_pending_compaction_bytes`, each by `family`
 /// - `estafette_storage_cache_bytes`, `_wal_bytes`, `_free_bytes`, `_reserve_bytes` (kept back on the disk),
-///   `_background_errors`, `_write_stopped`, `_failed`
+///   `_background_errors`, `_write_stopped`, `_failed`, `_rows_damaged`
+/// - `estafette_storage_bodies_damaged`, `_bodies_missing`: known now; of the missing no more than 1,000 are counted
 pub fn record_metrics(store: &Store) {
     let database = store.database();
     for family in Family::ALL {
@@ -38,12 +42,19 @@ pub fn record_metrics(store: &Store) {
         ("estafette_storage_wal_bytes", wal_bytes(store)),
         ("estafette_storage_free_bytes", Some(store.space().free_bytes())),
         ("estafette_storage_reserve_bytes", Some(store.space().reserve_bytes())),
+        ("estafette_storage_bodies_damaged", Some(database.findings().damaged_count())),
+        ("estafette_storage_bodies_missing", missing_count(store)),
         ("estafette_storage_failed", Some(u64::from(store.health() == Health::Failed))),
+        ("estafette_storage_rows_damaged", Some(u64::from(store.damage().is_some()))),
     ] {
         if let Some(value) = value {
             metrics::gauge!(name).set(value as f64);
         }
     }
+}
+
+fn missing_count(store: &Store) -> Option<u64> {
+    store.missing(None, MISSING_MAX).ok().map(|missing| missing.len() as u64)
 }
 
 fn wal_bytes(store: &Store) -> Option<u64> {

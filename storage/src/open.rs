@@ -20,6 +20,7 @@ use crate::database::Database;
 use crate::error::Error;
 use crate::options::Tuning;
 use crate::recover::Folder;
+use crate::references;
 use crate::space::Space;
 use crate::stage::{self, Left};
 use crate::store::{Behind, FolderLock, Settings, make_dir};
@@ -61,6 +62,7 @@ pub(crate) fn open(dir: &Path, settings: &Settings) -> Result<Opened, Error> {
     };
     let database = Database::open_at(&db_dir, lock, &tuning)?;
     watermark.commit = watermark.commit.max(last_commit(&database)?);
+    references::clear_left_behind(&database)?;
     let left = stage::left_behind(&database)?;
     if !left.is_empty() {
         tracing::info!(bodies = left.len(), "messages that were coming in when the node stopped are removed");

@@ -6,7 +6,7 @@ use rocksdb::{
 
 use crate::count;
 use crate::family::Family;
-use crate::store::Settings;
+use crate::store::{Committing, Settings};
 
 const MIB: usize = 1024 * 1024;
 /// Bodies under this size stay in the tree: a blob file would cost more than it saves.
@@ -65,6 +65,8 @@ impl<'a> Tuning<'a> {
         options.set_memtable_whole_key_filtering(true);
         options.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER_SHARE);
         options.set_target_file_size_base(32 * MIB as u64);
+        // Whoever does the work of the store's thread wants to know when what happens.
+        options.set_disable_auto_compactions(self.settings.committing == Committing::ByHand);
         if family == Some(Family::Blob) {
             options.set_write_buffer_size(32 * MIB);
             options.set_enable_blob_files(true);

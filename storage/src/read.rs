@@ -100,7 +100,7 @@ impl Pinned {
                 Some(options) => db.get_pinned_cf_opt(handle, key, options),
                 None => db.get_pinned_cf(handle, key),
             };
-            slice.map_err(|e| NoRow::Error(e.into()))?.ok_or(NoRow::Missing)
+            slice.map_err(|e| NoRow::Error(database.read_error(family, e)))?.ok_or(NoRow::Missing)
         });
         match found {
             Ok(row) => Ok(Some(Pinned(Inner::One(row)))),
@@ -118,7 +118,7 @@ impl Pinned {
         let rows = PinnedRows::try_new(Arc::clone(database), |database| {
             let sorted = keys.is_sorted();
             let rows = database.db().batched_multi_get_cf_opt(database.handle(family), keys, sorted, options);
-            rows.into_iter().collect::<Result<Slices<'_>, _>>().map_err(Error::from)
+            rows.into_iter().collect::<Result<Slices<'_>, _>>().map_err(|e| database.read_error(family, e))
         })?;
         let rows = Arc::new(rows);
         let present = rows.borrow_dependent().iter().map(Option::is_some).collect::<Vec<_>>();
@@ -217,6 +217,7 @@ impl Iterator for Scan<'_> {
 /// An iterator of RocksDB within a range.
 pub(crate) struct Cursor<'a> {
     rows: Option<DBRawIterator<'a>>,
+    of: (&'a Database, Family),
     direction: Direction,
 }
 
@@ -229,7 +230,7 @@ impl<'a> Cursor<'a> {
         snapshot: Option<&Snapshot<'_>>,
     ) -> Cursor<'a> {
         if !range.end.is_empty() && range.start >= range.end {
-            return Cursor { rows: None, direction };
+            return Cursor { rows: None, of: (database, family), direction };
         }
         let mut options = ReadOptions::default();
         if let Some(snapshot) = snapshot {
@@ -245,7 +246,7 @@ impl<'a> Cursor<'a> {
             Direction::Forward => rows.seek_to_first(),
             Direction::Backward => rows.seek_to_last(),
         }
-        Cursor { rows: Some(rows), direction }
+        Cursor { rows: Some(rows), of: (database, family), direction }
     }
 
     /// A walk over a whole family that leaves the cache to others.
@@ -256,7 +257,7 @@ impl<'a> Cursor<'a> {
         options.set_auto_readahead_size(true);
         let mut rows = database.db().raw_iterator_cf_opt(database.handle(family), options);
         rows.seek_to_first();
-        Cursor { rows: Some(rows), direction: Direction::Forward }
+        Cursor { rows: Some(rows), of: (database, family), direction: Direction::Forward }
     }
 
     /// The row under the cursor.
@@ -305,7 +306,8 @@ impl<'a> Cursor<'a> {
 
     /// Why there is no row under the cursor: the end, or an error. Told once.
     pub(crate) fn end(&mut self) -> Option<Error> {
-        self.rows.take()?.status().err().map(Error::from)
+        let (database, family) = self.of;
+        self.rows.take()?.status().err().map(|error| database.read_error(family, error))
     }
 }
 

@@ -9,7 +9,8 @@
 //!   the long run some two and a half bytes are written for each that it gives back, however large the store is; where
 //!   room is scarce, nine.
 //!
-//! Neither begins without room for the tables that it writes.
+//! Neither begins without room for the tables that it writes. Nothing is moved while a body is known to be damaged: RocksDB
+//! reads what it moves, and takes what it cannot read for a reason to stop all writes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -101,7 +102,9 @@ impl Reclaim {
         let job = if self.is_wanted() && scarce && shared.space.free_bytes() > bodies.room_for_tables() {
             tracing::info!(bytes = self.removed_bytes, "room of removed messages is given back");
             Job::Forget(self.take_ranges(&bodies))
-        } else if let Some(share) = bodies.share_to_move(spare_bytes, scarce) {
+        } else if shared.database.findings().damaged_count() == 0
+            && let Some(share) = bodies.share_to_move(spare_bytes, scarce)
+        {
             tracing::info!(share, "messages are moved out of files that are wanted in part");
             Job::Move { share, parts: bodies.parts() }
         } else {

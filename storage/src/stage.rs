@@ -29,6 +29,7 @@ use crate::family::Family;
 use crate::key::{Key, prefix_range};
 use crate::new_body::NewBody;
 use crate::store::now_ms;
+use crate::stored::Body;
 
 pub(crate) const UNDER_WAY: u8 = 0x03;
 pub(crate) const PLACED: u8 = 0x04;
@@ -213,8 +214,7 @@ impl Owner {
         Ok(())
     }
 
-    /// Takes the body into a batch under its hash. `known`: where there is a body of this hash already, also earlier in
-    /// this batch.
+    /// Takes the body into a batch under its hash, of which there is none yet.
     ///
     /// # Errors
     /// [`Error::Damaged`] if the chunks are not there: that cannot be while there is an owner.
@@ -223,29 +223,26 @@ impl Owner {
         database: &Database,
         out: &mut WriteBatch,
         hash: &BodyHash,
-        len: u64,
-        known: Option<Place>,
+        stored: &Stored,
     ) -> Result<(), Error> {
-        if known == Some(self.place) {
-            return Ok(());
-        }
-        if known.is_some() {
-            // What was written goes with the owner.
-            return Ok(());
-        }
         let under_way = own_key(UNDER_WAY, &self.place);
         if database.db().get_pinned_cf(database.own(), under_way)?.is_none() {
             return Err(Error::damaged(format!("body {hash}"), "what was written of it is gone"));
         }
-        let stored = Stored { len, place: self.place };
+        let placed = Placed { len: stored.len, hash: *hash };
         out.delete_cf(database.own(), under_way);
-        out.put_cf(database.own(), own_key(PLACED, &self.place), Placed { len, hash: *hash }.encode());
+        out.put_cf(database.own(), own_key(PLACED, &self.place), placed.encode());
         out.put_cf(database.handle(Family::BlobRef), hash.0, stored.encode(hash));
         Ok(())
     }
 
     pub(crate) fn place(&self) -> Place {
         self.place
+    }
+
+    /// What was written, whether it was taken or not.
+    pub(crate) fn body(&self, hash: BodyHash, len: u64) -> Body {
+        Body::at(&self.shared.database, hash, len, self.place)
     }
 }
 

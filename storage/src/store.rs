@@ -4,17 +4,15 @@ use std::fmt;
 use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use rocksdb::{FlushOptions, ReadOptions, Snapshot, WriteBatch};
-use self_cell::self_cell;
+use rocksdb::{FlushOptions, ReadOptions, WriteBatch};
 
 use crate::batch::Batch;
-use crate::body::{Body, BodyHash};
 use crate::collect::{self, Collected};
 use crate::committer::{Committer, Shared};
 use crate::database::Database;
@@ -24,10 +22,9 @@ use crate::open;
 use crate::read::{Cursor, Direction, Pinned, Read, Scan};
 use crate::reclaim::Reclaim;
 use crate::space::Space;
-use crate::stage::Staging;
 use crate::transaction::Transaction;
-use crate::verify::{self, Progress, Report};
 use crate::versions::Versions;
+use crate::view::View;
 use crate::watermark::Mark;
 
 /// How a store is run.
@@ -49,6 +46,19 @@ pub struct Settings {
     /// Open a store that ends before its last acknowledged commit, instead of refusing it with
     /// [`Error::Behind`]. For a member of a cluster that then catches up as a learner: see [`Store::behind`].
     pub accept_behind: bool,
+    /// Who syncs.
+    pub committing: Committing,
+}
+
+/// Who makes commits durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Committing {
+    /// A thread of the store's own.
+    #[default]
+    Thread,
+    /// Who calls [`Store::turn`]: for a simulation, which has only one thread. [`Store::commit`] must not be made to wait
+    /// by more than may wait.
+    ByHand,
 }
 
 impl Default for Settings {
@@ -61,6 +71,7 @@ impl Default for Settings {
             background_jobs: 2,
             open_files: 1024,
             accept_behind: false,
+            committing: Committing::Thread,
         }
     }
 }
@@ -94,7 +105,10 @@ struct Inner {
     dir: PathBuf,
     settings: Settings,
     behind: Option<Behind>,
+    /// Where it has one.
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Where commits are made by hand.
+    committer: Mutex<Option<Committer>>,
 }
 
 impl Store {
@@ -117,24 +131,22 @@ impl Store {
             reclaim: Reclaim::new(),
             versions: Versions::new(),
         };
-        let thread = thread::Builder::new()
-            .name("committer".into())
-            .spawn(move || committer.run())
-            .map_err(|e| Error::io(dir, e))?;
-        let thread = Mutex::new(Some(thread));
-        Ok(Store(Arc::new(Inner { shared, dir: dir.to_owned(), settings, behind: opened.behind, thread })))
+        let (mut thread, mut by_hand) = (None, None);
+        match settings.committing {
+            Committing::ByHand => by_hand = Some(committer),
+            Committing::Thread => {
+                let named = thread::Builder::new().name("committer".into());
+                thread = Some(named.spawn(move || committer.run()).map_err(|e| Error::io(dir, e))?);
+            }
+        }
+        let (thread, committer, dir) = (Mutex::new(thread), Mutex::new(by_hand), dir.to_owned());
+        Ok(Store(Arc::new(Inner { shared, dir, settings, behind: opened.behind, thread, committer })))
     }
 
     /// A snapshot: later writes are not seen through it.
     #[must_use]
     pub fn view(&self) -> View {
-        let snapshot = ViewCell::new(Arc::clone(&self.0.shared.database), |database| {
-            let snapshot = database.db().snapshot();
-            let mut options = ReadOptions::default();
-            options.set_snapshot(&snapshot);
-            Seen { options, snapshot }
-        });
-        View(Arc::new(snapshot))
+        View::of(self.database())
     }
 
     /// A transaction: reads see the store and its own writes.
@@ -195,6 +207,12 @@ impl Store {
         self.0.shared.submit(batch, marks, Box::new(done));
     }
 
+    /// Does what the committer thread would do next, where there is none ([`Committing::ByHand`]). False if nothing waited.
+    /// Callbacks of commits are called here; they must not call this.
+    pub fn turn(&self) -> bool {
+        self.0.committer.lock().as_mut().is_some_and(Committer::turn_by_hand)
+    }
+
     /// Whether commits wait for room on a full disk (at first they do), or are told [`Error::Full`] instead: for the
     /// end of a program.
     pub fn set_waiting(&self, waiting: bool) {
@@ -221,35 +239,6 @@ impl Store {
         self.0.behind
     }
 
-    /// A body, if it is there.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`].
-    pub fn body(&self, hash: &BodyHash) -> Result<Option<Body>, Error> {
-        Body::find(&self.0.shared.database, hash)
-    }
-
-    /// A body that a row names, with the length that the row tells: spares looking for it. If it is not
-    /// there after all, reading it is [`Error::Damaged`].
-    #[must_use]
-    pub fn body_of(&self, hash: BodyHash, len: u64) -> Body {
-        Body::named(&self.0.shared.database, hash, len)
-    }
-
-    /// Begins a body that is written while it comes.
-    ///
-    /// # Errors
-    /// [`Error::Random`].
-    pub fn stage(&self) -> Result<Staging, Error> {
-        Staging::new(Arc::clone(&self.0.shared))
-    }
-
-    /// The same at a known place.
-    #[cfg(test)]
-    pub(crate) fn stage_at(&self, place: [u8; 32]) -> Staging {
-        Staging::at(place, Arc::clone(&self.0.shared))
-    }
-
     /// How the store is. Cheap.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -262,13 +251,20 @@ impl Store {
         }
     }
 
-    /// One round of removing bodies that nothing names; looks at up to `limit` candidates. Blocks.
-    ///
-    /// # Errors
-    /// [`Error::Full`], [`Error::Failed`], [`Error::Damaged`].
-    pub fn collect(&self, limit: usize) -> Result<Collected, Error> {
-        let grace_ms = u64::try_from(self.0.settings.collect_after.as_millis()).unwrap_or(u64::MAX);
-        self.0.shared.collect(now_ms().saturating_sub(grace_ms), limit)
+    /// Why the database itself is damaged, if that was seen since the store was opened: rows that cannot be read, files that
+    /// RocksDB could not rewrite. Nothing here mends it, and what is not met is not told: the data has to be made anew from
+    /// elsewhere. Damaged bodies are not meant ([`Store::damaged`]). Cheap.
+    #[must_use]
+    pub fn damage(&self) -> Option<Arc<str>> {
+        self.database().findings().rows_reason()
+    }
+
+    /// A round of collecting, on the committer's thread, or here where commits are made by hand.
+    pub(crate) fn collect_until(&self, until_ms: u64, limit: usize) -> Result<Collected, Error> {
+        match self.0.committer.lock().as_mut() {
+            Some(committer) => committer.collect(until_ms, limit),
+            None => self.0.shared.collect(until_ms, limit),
+        }
     }
 
     /// Writes all that is in memory into files, so that the write-ahead log becomes short. Blocks.
@@ -284,34 +280,35 @@ impl Store {
         flushed.map_err(|error| self.0.shared.fail(&error.into()))
     }
 
-    /// [`View::verify`] of the store as it is now.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn verify(
-        &self,
-        references: impl IntoIterator<Item = Result<(u32, BodyHash), Error>>,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Report, Error> {
-        self.view().verify(references, progress)
-    }
-
-    /// Makes bodies candidates for collection: those that [`View::verify`] found and nothing names.
-    ///
-    /// # Errors
-    /// [`Error::Failed`].
-    pub fn release_unnamed(&self, hashes: &[BodyHash]) -> Result<(), Error> {
-        let mut out = WriteBatch::default();
-        for hash in hashes {
-            collect::write_candidate(self.database(), &mut out, hash, now_ms());
-        }
-        self.0.shared.write_unsynced(out)
+    pub(crate) fn commit_and_wait(&self, batch: Batch) -> Result<(), Error> {
+        let (tell, told) = mpsc::channel();
+        self.commit(batch, Vec::new(), move |result| {
+            // Whoever waits does not go before it is told.
+            let _ = tell.send(result);
+        });
+        // Where there is no thread that would do it.
+        while self.turn() {}
+        told.recv().unwrap_or(Err(Error::Closed))
     }
 
     /// The data folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.0.dir
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// A write that failed, for tests.
+    #[cfg(test)]
+    pub(crate) fn fail(&self, error: &Error) {
+        self.0.shared.fail(error);
     }
 
     pub(crate) fn database(&self) -> &Arc<Database> {
@@ -343,6 +340,10 @@ impl Drop for Inner {
         if let Some(thread) = thread.filter(|t| t.thread().id() != thread::current().id()) {
             let _ = thread.join();
         }
+        if let Some(mut committer) = self.committer.lock().take() {
+            while committer.turn_by_hand() {}
+            committer.end();
+        }
     }
 }
 
@@ -357,78 +358,6 @@ impl Read for Store {
 
     fn scan(&self, family: Family, range: Range<Vec<u8>>, direction: Direction) -> Result<Scan<'_>, Error> {
         Ok(Scan::disk(Cursor::new(self.database(), family, range, direction, None)))
-    }
-}
-
-/// A snapshot and the options that read through it.
-struct Seen<'a> {
-    options: ReadOptions,
-    snapshot: Snapshot<'a>,
-}
-
-self_cell!(
-    struct ViewCell {
-        owner: Arc<Database>,
-        #[covariant]
-        dependent: Seen,
-    }
-);
-
-/// The store as it was at one moment. Cheap to clone. Keeps old rows from being removed: let it go soon.
-#[derive(Clone)]
-pub struct View(Arc<ViewCell>);
-
-impl Read for View {
-    fn read(&self, family: Family, key: &[u8]) -> Result<Option<Pinned>, Error> {
-        Pinned::find(self.0.borrow_owner(), family, key, Some(&self.0.borrow_dependent().options))
-    }
-
-    fn read_many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Pinned>>, Error> {
-        Pinned::find_many(self.0.borrow_owner(), family, keys, &self.0.borrow_dependent().options)
-    }
-
-    fn scan(&self, family: Family, range: Range<Vec<u8>>, direction: Direction) -> Result<Scan<'_>, Error> {
-        let snapshot = &self.0.borrow_dependent().snapshot;
-        Ok(Scan::disk(Cursor::new(self.0.borrow_owner(), family, range, direction, Some(snapshot))))
-    }
-}
-
-impl View {
-    /// A body, if it is there now: bodies do not change, so they are read past the snapshot.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`].
-    pub fn body(&self, hash: &BodyHash) -> Result<Option<Body>, Error> {
-        Body::find(self.0.borrow_owner(), hash)
-    }
-
-    /// As [`Store::body_of`].
-    #[must_use]
-    pub fn body_of(&self, hash: BodyHash, len: u64) -> Body {
-        Body::named(self.0.borrow_owner(), hash, len)
-    }
-}
-
-impl View {
-    /// Reads all that is stored of bodies and compares it with their hashes and with the references that
-    /// the rows of the same view make: `references` yields a shard and a hash for each of them, in any
-    /// order. Costs 36 bytes of memory for a reference.
-    ///
-    /// # Errors
-    /// Errors of `references`, and of reading the tables that list the bodies; what is wrong with a
-    /// single body is in the report.
-    pub fn verify(
-        &self,
-        references: impl IntoIterator<Item = Result<(u32, BodyHash), Error>>,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Report, Error> {
-        verify::verify(self.0.borrow_owner(), &self.0.borrow_dependent().snapshot, references, progress)
-    }
-}
-
-impl fmt::Debug for View {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "View({})", self.0.borrow_dependent().snapshot.sequence_number())
     }
 }
 

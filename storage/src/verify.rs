@@ -13,14 +13,16 @@ use std::collections::HashMap;
 use std::iter::Peekable;
 use std::vec;
 
-use rocksdb::{DBRawIterator, ReadOptions, Snapshot};
+use rocksdb::Snapshot;
 
-use crate::body::{self, BodyHash, CHUNK_BYTES, Place, Stored};
+use crate::body::{self, BodyHash, CHUNK_BYTES, Known, Place, Stored};
+use crate::chunks::Chunks;
 use crate::collect::{Names, within};
 use crate::database::Database;
 use crate::error::Error;
 use crate::family::Family;
 use crate::key::prefix_range;
+use crate::missing;
 use crate::read::{Cursor, Row};
 use crate::stage::{self, Placed};
 
@@ -51,6 +53,8 @@ pub struct Report {
     pub references: u64,
     /// Holds of log entries that are not applied.
     pub holds: u64,
+    /// Bodies to be fetched from another node.
+    pub missing: u64,
     /// Bodies that were under way: nobody can read them, and they are removed when nobody takes them.
     pub under_way: u64,
     /// Number of problems.
@@ -70,7 +74,12 @@ pub enum Problem {
         /// What is wrong.
         reason: String,
     },
-    /// Rows name a body that is not there.
+    /// A body is not here yet: it is to be fetched from another node ([`crate::Store::missing`]).
+    ToFetch {
+        /// The body.
+        hash: BodyHash,
+    },
+    /// Rows name a body that is not there, and it is not listed to be fetched.
     Missing {
         /// The body.
         hash: BodyHash,
@@ -124,6 +133,8 @@ pub(crate) fn verify(
     let report = Report { references: sorted.len() as u64, ..Report::default() };
     let places = places(database, snapshot)?;
     let mut check = Check {
+        database,
+        snapshot,
         names: Cursor::sweep(database, Family::BlobRef, snapshot).peekable(),
         chunks: Chunks::new(database, snapshot),
         references: sorted.into_iter().peekable(),
@@ -179,6 +190,8 @@ fn places(database: &Database, snapshot: &Snapshot<'_>) -> Result<Vec<At>, Error
 }
 
 struct Check<'a> {
+    database: &'a Database,
+    snapshot: &'a Snapshot<'a>,
     names: Peekable<Cursor<'a>>,
     chunks: Chunks<'a>,
     references: Peekable<vec::IntoIter<(BodyHash, u32)>>,
@@ -222,12 +235,14 @@ impl Check<'_> {
             return true;
         }
         let name = self.names_of(&hash);
-        let here =
-            name.as_ref().and_then(|name| name.stored).filter(|stored| stored.place == Place::from(hash));
+        let here = name
+            .as_ref()
+            .and_then(|name| name.known.stored())
+            .filter(|stored| stored.place == Place::from(hash));
         let chunks = self.chunks_of(&hash.into(), here.map(|stored| (hash, stored.len)));
         let counted = self.references_of(&hash);
         match name {
-            Some(Name { stored: Some(stored), names }) => {
+            Some(Name { known: Known::Stored(stored), names }) => {
                 self.report.bodies += 1;
                 self.report.bytes += stored.len;
                 self.report.holds += names.holds as u64;
@@ -235,6 +250,9 @@ impl Check<'_> {
                     self.problem(Problem::Damaged { hash, reason });
                 }
                 self.compare(hash, stored.len, &names, &counted);
+            }
+            Some(Name { known: Known::Missing, names }) => {
+                self.missing(hash, &names, &counted, chunks.is_ok());
             }
             name => self.absent(hash, name.as_ref(), &counted, chunks.is_ok()),
         }
@@ -300,6 +318,28 @@ impl Check<'_> {
         }
     }
 
+    /// There is no such body, and that is known.
+    fn missing(&mut self, hash: BodyHash, names: &Names, counted: &[(u32, i64)], no_chunks: bool) {
+        self.report.missing += 1;
+        self.report.holds += names.holds as u64;
+        match missing::was_listed(self.database, self.snapshot, &hash) {
+            // It waits to be collected: nobody has to fetch it, or may even have it.
+            Ok(true) if !names.is_named() && counted.is_empty() => {}
+            Ok(true) => self.problem(Problem::ToFetch { hash }),
+            listed => {
+                let reason = listed.map_or_else(
+                    |error| error.to_string(),
+                    |_| "it is missing, and not listed to be fetched".to_owned(),
+                );
+                self.problem(Problem::Damaged { hash, reason });
+            }
+        }
+        self.compare(hash, 0, names, counted);
+        if !no_chunks {
+            self.problem(Problem::StrayChunk { key: hash.0.to_vec() });
+        }
+    }
+
     /// There is no such body, but something of it or to it. A counter of zero may be left behind.
     fn absent(&mut self, hash: BodyHash, name: Option<&Name>, counted: &[(u32, i64)], no_chunks: bool) {
         for (scope, _) in counted {
@@ -329,7 +369,7 @@ impl Check<'_> {
         while let Some(row) = next_of(&mut self.names, hash) {
             let name = name.get_or_insert_default();
             match row.key.get(hash.0.len()..).filter(|rest| !rest.is_empty()) {
-                None => name.stored = Some(Stored::decode(hash, &row.value).unwrap_or(unreadable(hash))),
+                None => name.known = Known::decode(hash, &row.value).unwrap_or(unreadable(hash)),
                 Some(rest) if name.names.take(rest, &row.value).is_some() => {}
                 Some(_) => {
                     self.problem(Problem::Damaged { hash: *hash, reason: "unreadable references".to_owned() })
@@ -389,74 +429,19 @@ impl Check<'_> {
 /// The rows of a hash in `blob_ref`.
 #[derive(Default)]
 struct Name {
-    stored: Option<Stored>,
+    known: Known,
     names: Names,
 }
 
 /// For a row that cannot be read: no body has this length.
-fn unreadable(hash: &BodyHash) -> Stored {
-    Stored { len: u64::MAX, place: Place::from(*hash) }
+fn unreadable(hash: &BodyHash) -> Known {
+    Known::Stored(Stored { len: u64::MAX, place: Place::from(*hash) })
 }
 
 /// The next row, if its key begins with the hash. An error stays for [`Check::step`].
 fn next_of(cursor: &mut Peekable<Cursor<'_>>, hash: &BodyHash) -> Option<Row> {
     let row = cursor.next_if(|row| row.as_ref().is_ok_and(|row| row.key.starts_with(&hash.0)));
     row.and_then(Result::ok)
-}
-
-/// A walk over `blob` that can go on behind what cannot be read.
-struct Chunks<'a> {
-    rows: DBRawIterator<'a>,
-    /// True once the error under the iterator was told.
-    told: bool,
-}
-
-impl<'a> Chunks<'a> {
-    fn new(database: &'a Database, snapshot: &Snapshot<'_>) -> Chunks<'a> {
-        let mut options = ReadOptions::default();
-        options.set_snapshot(snapshot);
-        options.fill_cache(false);
-        options.set_auto_readahead_size(true);
-        let mut rows = database.db().raw_iterator_cf_opt(database.handle(Family::Blob), options);
-        rows.seek_to_first();
-        Chunks { rows, told: false }
-    }
-
-    fn key(&self) -> Option<&[u8]> {
-        self.rows.key()
-    }
-
-    fn item(&self) -> Option<(&[u8], &[u8])> {
-        self.rows.item()
-    }
-
-    fn advance(&mut self) {
-        self.rows.next();
-    }
-
-    /// Goes past the chunks of a place.
-    fn pass(&mut self, place: &Place) {
-        while self.rows.key().is_some_and(|key| key.starts_with(&place.0)) {
-            self.rows.next();
-        }
-    }
-
-    /// Goes to the first chunk of a body, if the walk stands at an error. Gives the error if it was none of that body and
-    /// is not told yet.
-    fn go_on_at(&mut self, hash: &BodyHash) -> Option<String> {
-        self.rows.status().err()?;
-        let before = self.fault();
-        self.rows.seek(hash.0);
-        self.told = false;
-        before.filter(|_| self.rows.status().is_ok())
-    }
-
-    /// The error at which the walk stands, told once.
-    fn fault(&mut self) -> Option<String> {
-        let error = self.rows.status().err().filter(|_| !self.told)?;
-        self.told = true;
-        Some(error.into_string())
-    }
 }
 
 fn hash_of(key: &[u8]) -> Option<BodyHash> {

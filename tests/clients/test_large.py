@@ -295,7 +295,7 @@ def test_what_goes_wrong_leaves_nothing(new_server):
     assert talk.line().startswith("b NO [OVERQUOTA]")
     assert talk.line().startswith("c OK")
     talk.close()
-    wait_for(lambda: "message taken in" in server.log(), "the end of the last one")
+    wait_for(lambda: "message not taken" in server.log(), "the end of the last one")
     server.stop()
     report = json.loads(server.command("check", "--json").stdout)
     assert report["good"] and report["bodies"] == 0 and report["under_way"] == 0, report

@@ -268,8 +268,9 @@ class Thunderbird:
 
     def set_up(self):
         """What a person does once: trusts the server's authority, and has the passwords remembered."""
-        authority = re.search(r"-----BEGIN CERTIFICATE-----(.*?)-----END", pathlib.Path(self.server.ca).read_text(), re.DOTALL)
-        self.run("trust(...given)", re.sub(r"\s", "", authority.group(1)))
+        text = pathlib.Path(self.server.ca).read_text()
+        for authority in re.findall(r"-----BEGIN CERTIFICATE-----(.*?)-----END", text, re.DOTALL):
+            self.run("trust(...given)", re.sub(r"\s", "", authority))
         for account in self.accounts:
             for scheme in ("imap" if account.kind == "imap" else "mailbox", "smtp"):
                 self.run("remember(...given)", f"{scheme}://localhost", account.username, account.password)

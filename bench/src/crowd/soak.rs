@@ -221,7 +221,7 @@ fn leaks(before: &Counts, after: &Counts) -> Vec<String> {
         ("sockets", before.sockets as u64, after.sockets as u64),
         ("other descriptors", before.others as u64, after.others as u64),
         ("files", before.files as u64, after.files as u64),
-        ("threads", before.threads, after.threads),
+        ("threads", before.threads_max(), after.threads),
     ];
     let more = pairs.into_iter().filter(|(_, before, after)| after > before);
     more.map(|(what, before, after)| format!("{what}: {after}, not {before}")).collect()

@@ -63,11 +63,20 @@ impl Ingest {
 
     /// Runs it.
     pub(crate) async fn run(self) -> Result<LoadResult, BenchError> {
-        let dialer = self.mail.target.dialer(false)?;
+        let target = self.mail.target.clone();
+        self.run_over(&[target]).await
+    }
+
+    /// Runs it with sessions that are spread over these servers in turn.
+    pub(crate) async fn run_over(self, targets: &[Target]) -> Result<LoadResult, BenchError> {
+        let dialers = targets.iter().map(|target| target.dialer(false)).collect::<Result<Vec<_>, _>>()?;
         let protocol = self.mail.protocol;
-        let opened = run::open(self.sessions.max(1), |_| {
-            let dialer = dialer.clone();
-            async move { dialer.mail(protocol).await }
+        let opened = run::open(self.sessions.max(1), |worker| {
+            let dialer = dialers.get(worker % dialers.len().max(1)).cloned();
+            async move {
+                let none = || BenchError::Unknown { what: "server for session", name: worker.to_string() };
+                dialer.ok_or_else(none)?.mail(protocol).await
+            }
         });
         let opened = opened.await?;
         run::run(&self.mail.meter, self.mail.span, opened, |worker, connection, turns| {
@@ -101,28 +110,38 @@ impl Ingest {
         turn: usize,
         message: &[u8],
     ) -> Result<(), BenchError> {
-        let commands = connection.command();
-        write!(commands, "MAIL FROM:<sender{}@load.test>\r\n", turn % self.senders.max(1))?;
         let first = turn.wrapping_mul(self.recipients_each);
-        for number in 0..self.recipients_each {
+        let recipients = (0..self.recipients_each).map(|number| {
             let at = first.wrapping_add(number) % self.mail.recipients.len().max(1);
-            write!(
-                commands,
-                "RCPT TO:<{}>\r\n",
-                self.mail.recipients.get(at).map(String::as_str).unwrap_or_default()
-            )?;
-        }
-        commands.extend_from_slice(b"DATA\r\n");
-        connection.flush().await?;
-        for _ in 0..=self.recipients_each {
-            connection.reply(b"250").await?;
-        }
-        connection.reply(b"354").await?;
-        connection.send(message).await?;
-        let replies = if self.mail.protocol == Protocol::Lmtp { self.recipients_each } else { 1 };
-        for _ in 0..replies {
-            connection.reply(b"250").await?;
-        }
-        Ok(())
+            self.mail.recipients.get(at).map(String::as_str).unwrap_or_default()
+        });
+        transaction(connection, self.mail.protocol, turn % self.senders.max(1), recipients, message).await
     }
+}
+
+/// One message to these recipients, up to the last of its replies. It ends with the dot.
+pub(super) async fn transaction(
+    connection: &mut Connection,
+    protocol: Protocol,
+    sender: usize,
+    recipients: impl ExactSizeIterator<Item = &str>,
+    message: &[u8],
+) -> Result<(), BenchError> {
+    let count = recipients.len();
+    let commands = connection.command();
+    write!(commands, "MAIL FROM:<sender{sender}@load.test>\r\n")?;
+    for recipient in recipients {
+        write!(commands, "RCPT TO:<{recipient}>\r\n")?;
+    }
+    commands.extend_from_slice(b"DATA\r\n");
+    connection.flush().await?;
+    for _ in 0..=count {
+        connection.reply(b"250").await?;
+    }
+    connection.reply(b"354").await?;
+    connection.send(message).await?;
+    for _ in 0..if protocol == Protocol::Lmtp { count } else { 1 } {
+        connection.reply(b"250").await?;
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod connect;
 mod connection;
+mod courier;
 mod curve;
 mod greeting;
 mod idle;
@@ -15,6 +16,7 @@ mod storm;
 mod target;
 
 pub(crate) use connect::{Connect, ConnectKind, Mailbox};
+pub(crate) use courier::Courier;
 pub(crate) use curve::Curve;
 pub(crate) use idle::{IDLE_STEPS, Idle};
 pub(crate) use imap::Imap;

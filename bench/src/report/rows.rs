@@ -61,6 +61,20 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
+    /// Of a figure that has to be so large.
+    pub(crate) fn at_least(figure: Option<f64>, least: f64) -> Verdict {
+        match figure {
+            Some(figure) if figure >= least => Verdict::Reached,
+            Some(_) => Verdict::Missed,
+            None => Verdict::Unmeasured,
+        }
+    }
+
+    /// Of a figure that may be so large.
+    pub(crate) fn at_most(figure: Option<f64>, most: f64) -> Verdict {
+        Verdict::at_least(figure.map(|figure| -figure), -most)
+    }
+
     /// As a word.
     pub(crate) fn word(self) -> &'static str {
         match self {

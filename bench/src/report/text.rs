@@ -93,7 +93,7 @@ pub(super) fn times(times: Option<Spread>) -> String {
 }
 
 /// A number with as many digits as say something.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if size >= 100.0 {
         grouped(value.round())

@@ -6,14 +6,14 @@ mod estafette;
 mod inotify;
 mod postfix;
 
-pub(crate) use estafette::Estafette;
+pub(crate) use estafette::{Estafette, Plan};
 pub(crate) use inotify::InotifyLimit;
 
 use crate::error::BenchError;
 use clap::ValueEnum;
 use dovecot::{Dovecot, Flavour};
 use postfix::Postfix;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -119,7 +119,12 @@ pub(crate) trait Server {
 
 /// A port that nobody listens on at the moment.
 fn free_port() -> Result<u16, BenchError> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    free_port_of(Ipv4Addr::LOCALHOST)
+}
+
+/// The same at this address.
+pub(crate) fn free_port_of(host: Ipv4Addr) -> Result<u16, BenchError> {
+    Ok(TcpListener::bind((host, 0))?.local_addr()?.port())
 }
 
 /// Waits until `ready` says true.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The largest cut.
 const CUT_BYTES: std::ops::Range<u64> = 1024..64 * 1024 + 1;
 /// Words of which a refusal has one at least: it has to say what is wrong with the data.
-const CLEAR: [&str; 4] = ["acknowledged", "damaged", "corrupt", "missing"];
+pub(crate) const CLEAR: [&str; 4] = ["acknowledged", "damaged", "corrupt", "missing"];
 /// A refusal for a log says up to where it is whole.
 const CLEAR_FOR_LOGS: [&str; 2] = ["acknowledged", "damaged"];
 
@@ -54,7 +54,7 @@ pub(super) async fn flip_wal(world: &mut World, node: Node) -> Result<Node, Stop
 
 fn flip(world: &mut World, path: &Path, at: u64) -> Result<String, ChaosError> {
     let bit = u8::try_from(world.random.within(0..8)).unwrap_or(0);
-    folder::flip(path, at, bit)?;
+    folder::flip(path, [(at, bit)])?;
     Ok(format!("bit {bit} of byte {at} of {} flipped", name(path)))
 }
 
@@ -80,7 +80,8 @@ async fn log_trial(world: &mut World, trial: &Path, what: String) -> Result<(), 
     }
 }
 
-fn clear(log: &str, what: &str, words: &[&str]) -> Result<(), Stop> {
+/// A finding unless the log of a refused start names what is wrong.
+pub(crate) fn clear(log: &str, what: &str, words: &[&str]) -> Result<(), Stop> {
     let said = log.lines().any(|line| line.starts_with("error:") || line.contains("ERROR"));
     let lower = log.to_lowercase();
     if said && !lower.contains("panicked") && words.iter().any(|word| lower.contains(word)) {

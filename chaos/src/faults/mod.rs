@@ -1,6 +1,6 @@
 //! The faults, each a round of its own: load, fault, start, oracle.
 
-mod damage;
+pub(crate) mod damage;
 mod full;
 mod power;
 mod process;

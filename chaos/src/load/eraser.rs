@@ -49,7 +49,8 @@ impl Eraser {
     async fn remove(&mut self, account: Account, removed: &mut Vec<Erased>) -> io::Result<bool> {
         let after_mark = self.shared.marked();
         let Some(login) = self.target.logins.get(account) else { return Ok(false) };
-        let mut session = Pop3::open(&self.target.pop3, login).await?;
+        let address = &self.target.door(&mut self.random)?.pop3;
+        let mut session = Pop3::open(address, login, self.target.patience).await?;
         let names = session.names().await?;
         let count = usize::try_from(self.random.within(1..MESSAGES_MAX + 1)).unwrap_or(1);
         let newest = self.random.one_in(2);

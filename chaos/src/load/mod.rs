@@ -1,18 +1,22 @@
 //! A load of deliveries that writes down what it was told for each recipient.
 
 mod eraser;
+mod flagger;
 mod session;
 
 pub(crate) use session::Protocol;
 
-use crate::oracle::{Erased, Sent, Told};
+use crate::oracle::{Erased, Sent, Stored, Told, Violation};
 use crate::random::Random;
 use crate::reader::Login;
 use eraser::Eraser;
+use flagger::{Flagged, Flagger};
 use session::Session;
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// What sessions share.
@@ -35,13 +39,23 @@ impl Shared {
     }
 }
 
+/// The addresses of one node's services.
+#[derive(Clone, Debug)]
+pub(crate) struct Doors {
+    pub(crate) smtp: String,
+    pub(crate) lmtp: String,
+    pub(crate) pop3: String,
+    pub(crate) imap: String,
+}
+
 /// Where to deliver, and to whom.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    pub(crate) smtp: String,
-    pub(crate) lmtp: String,
-    /// Where messages are removed, and by whom.
-    pub(crate) pop3: String,
+    /// Each session takes one of them.
+    pub(crate) doors: Arc<[Doors]>,
+    /// The longest wait for an answer.
+    pub(crate) patience: Duration,
+    /// Who removes messages, and changes flags: accounts from the first on.
     pub(crate) logins: Arc<[Login]>,
     /// Addresses of the accounts.
     pub(crate) recipients: Arc<[String]>,
@@ -49,11 +63,26 @@ pub(crate) struct Target {
     pub(crate) next_id: Arc<AtomicU64>,
 }
 
+impl Target {
+    /// One of the nodes; an error if there is none.
+    pub(crate) fn door(&self, random: &mut Random) -> io::Result<&Doors> {
+        self.numbered_door(random).map(|(_, door)| door)
+    }
+
+    /// The same with its number, from 1 on.
+    pub(crate) fn numbered_door(&self, random: &mut Random) -> io::Result<(usize, &Doors)> {
+        let at = random.below(self.doors.len());
+        let door = self.doors.get(at).ok_or(io::ErrorKind::NotFound)?;
+        Ok((at + 1, door))
+    }
+}
+
 /// Sessions that deliver until they are stopped.
 pub(crate) struct Load {
     shared: Arc<Shared>,
     sessions: JoinSet<Vec<Sent>>,
     eraser: JoinHandle<Vec<Erased>>,
+    flagger: Option<JoinHandle<Flagged>>,
 }
 
 /// What clients did and were told.
@@ -61,10 +90,14 @@ pub(crate) struct Load {
 pub(crate) struct History {
     pub(crate) sent: Vec<Sent>,
     pub(crate) erased: Vec<Erased>,
+    /// In the order of each account.
+    pub(crate) stored: Vec<Stored>,
+    /// What sessions should have seen and did not.
+    pub(crate) unseen: Vec<Violation>,
 }
 
 impl Load {
-    /// Starts so many sessions, half of each protocol, and one that removes messages.
+    /// Starts so many sessions, half of each protocol, one that removes messages and one that flags them.
     pub(crate) fn start(target: &Target, sessions: usize, random: &mut Random) -> Load {
         let shared = Arc::new(Shared::default());
         let mut set = JoinSet::new();
@@ -74,7 +107,10 @@ impl Load {
             set.spawn(session.run());
         }
         let eraser = Eraser::new(target.clone(), Arc::clone(&shared), random.fork());
-        Load { shared, sessions: set, eraser: tokio::spawn(eraser.run()) }
+        let imap = target.doors.iter().all(|door| !door.imap.is_empty());
+        let flagger = Flagger::new(target.clone(), Arc::clone(&shared), random.fork());
+        let flagger = imap.then(|| tokio::spawn(flagger.run()));
+        Load { shared, sessions: set, eraser: tokio::spawn(eraser.run()), flagger }
     }
 
     /// Messages whose transactions begin from now on are marked.
@@ -99,7 +135,12 @@ impl Load {
         while let Some(done) = self.sessions.join_next().await {
             sent.extend(done.unwrap_or_default());
         }
-        History { sent, erased: self.eraser.await.unwrap_or_default() }
+        let erased = self.eraser.await.unwrap_or_default();
+        let Flagged { stored, unseen } = match self.flagger {
+            Some(flagger) => flagger.await.unwrap_or_default(),
+            None => Flagged::default(),
+        };
+        History { sent, erased, stored, unseen }
     }
 }
 
@@ -114,12 +155,15 @@ pub(crate) struct Tally {
     pub(crate) unfinished: u64,
     /// Removed by clients, those without an answer included.
     pub(crate) erased: u64,
+    /// Flags that were acknowledged.
+    pub(crate) stored: u64,
 }
 
 impl Tally {
     pub(crate) fn of(history: &History) -> Tally {
         let (messages, erased) = (history.sent.len() as u64, history.erased.len() as u64);
-        let mut tally = Tally { messages, erased, ..Tally::default() };
+        let stored = history.stored.iter().filter(|stored| stored.sure).count() as u64;
+        let mut tally = Tally { messages, erased, stored, ..Tally::default() };
         for (_, told) in history.sent.iter().flat_map(|sent| &sent.told) {
             match told {
                 Told::Acknowledged => tally.acknowledged += 1,
@@ -142,6 +186,7 @@ impl std::ops::AddAssign for Tally {
         self.refused += other.refused;
         self.unfinished += other.unfinished;
         self.erased += other.erased;
+        self.stored += other.stored;
     }
 }
 

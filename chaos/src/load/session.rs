@@ -56,12 +56,13 @@ impl Session {
         self.history
     }
 
-    async fn connect(&self) -> io::Result<Connection> {
+    async fn connect(&mut self) -> io::Result<Connection> {
+        let door = self.target.door(&mut self.random)?;
         let (address, hello) = match self.protocol {
-            Protocol::Smtp => (&self.target.smtp, "EHLO load.test\r\n"),
-            Protocol::Lmtp => (&self.target.lmtp, "LHLO load.test\r\n"),
+            Protocol::Smtp => (&door.smtp, "EHLO load.test\r\n"),
+            Protocol::Lmtp => (&door.lmtp, "LHLO load.test\r\n"),
         };
-        let mut connection = Connection::open(address).await?;
+        let mut connection = Connection::open_with(address, self.target.patience).await?;
         connection.reply().await?;
         connection.send(hello.as_bytes()).await?;
         connection.reply().await?;

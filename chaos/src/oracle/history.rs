@@ -1,6 +1,8 @@
 //! What senders were told.
 
 use crate::message::{Digest, MessageId};
+use serde::Serialize;
+use std::fmt;
 
 /// An account, by its place in the list of accounts.
 pub(crate) type Account = usize;
@@ -50,4 +52,52 @@ pub(crate) struct Erased {
     pub(crate) sure: bool,
     /// As with [`Sent`].
     pub(crate) after_mark: bool,
+}
+
+/// System flags of a message (RFC 9051 §2.3.2), those that clients of the load change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Flags(u8);
+
+const FLAGS: [&str; 4] = ["\\Seen", "\\Answered", "\\Flagged", "\\Draft"];
+
+impl Flags {
+    /// Some of them, by the low bits of a number.
+    pub(crate) fn from_bits(bits: u64) -> Flags {
+        Flags(u8::try_from(bits & 0xf).unwrap_or(0))
+    }
+
+    /// From the text between the parentheses of FLAGS; other flags are left out.
+    pub(crate) fn parse(text: &str) -> Flags {
+        let has = |flag: &str| text.split(' ').any(|word| word.eq_ignore_ascii_case(flag));
+        let bits = FLAGS.iter().enumerate().filter(|(_, flag)| has(flag)).map(|(bit, _)| 1 << bit);
+        Flags(bits.sum())
+    }
+}
+
+/// As they are written in commands.
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = FLAGS.iter().enumerate().filter(|(bit, _)| self.0 & (1 << bit) != 0);
+        let names: Vec<&str> = named.map(|(_, flag)| *flag).collect();
+        write!(f, "{}", names.join(" "))
+    }
+}
+
+/// Flags that a client gave a message, in place of those it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) account: Account,
+    pub(crate) uid: u32,
+    pub(crate) flags: Flags,
+    /// True if the client was told OK; false without an answer.
+    pub(crate) sure: bool,
+}
+
+/// What a session was told of a mailbox when it opened it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Glimpse {
+    pub(crate) account: Account,
+    pub(crate) uid_validity: u32,
+    pub(crate) uid_next: u32,
+    pub(crate) highest_modseq: u64,
 }

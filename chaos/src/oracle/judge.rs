@@ -85,18 +85,19 @@ impl Oracle {
 }
 
 /// The comparison of one mailbox.
-struct Bench<'a> {
+pub(super) struct Bench<'a> {
     oracle: &'a Oracle,
-    known: &'a Mailbox,
+    pub(super) known: &'a Mailbox,
     told: &'a BTreeMap<MessageId, Told>,
     tolerance: Tolerance,
-    account: Account,
+    pub(super) account: Account,
     verdict: &'a mut Verdict,
 }
 
 impl Bench<'_> {
     fn reading(&mut self, reading: &Reading) {
         self.numbers(reading);
+        self.states(reading);
         let mut times: BTreeMap<MessageId, usize> = BTreeMap::new();
         let mut unidentified = 0_u64;
         for found in &reading.found {
@@ -109,33 +110,8 @@ impl Bench<'_> {
         self.presence(&times, unidentified);
     }
 
-    fn breach(&mut self, violation: Violation) {
+    pub(super) fn breach(&mut self, violation: Violation) {
         self.verdict.violations.push(violation);
-    }
-
-    /// UIDs, UIDNEXT, UIDVALIDITY.
-    fn numbers(&mut self, reading: &Reading) {
-        let (account, now) = (self.account, reading.uid_validity);
-        if let Some(before) = self.known.uid_validity.filter(|before| *before != now) {
-            self.breach(Violation::UidValidity { account, before, now });
-        }
-        if let Some(now) = reading.uid_next.filter(|now| *now < self.known.uid_next) {
-            self.breach(Violation::UidNextFell { account, before: self.known.uid_next, now });
-        }
-        let mut last = 0;
-        for Found { uid, .. } in &reading.found {
-            if *uid <= last {
-                self.breach(Violation::UidOrder { account, uid: *uid });
-            }
-            last = *uid;
-            if let Some(uid_next) = reading.uid_next.filter(|next| uid >= next) {
-                self.breach(Violation::UidNotBelowNext { account, uid: *uid, uid_next });
-            }
-            let known = self.known.uids.contains_key(uid) || self.known.erased.contains_key(uid);
-            if *uid < self.known.uid_next && !known {
-                self.breach(Violation::UidBelowNext { account, uid: *uid, uid_next: self.known.uid_next });
-            }
-        }
     }
 
     /// Which message it is; says so when it is not as it should be.

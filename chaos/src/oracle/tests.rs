@@ -13,11 +13,17 @@ fn sent(id: u64, told: &[(Account, Told)]) -> Sent {
 }
 
 fn ours(uid: u32, id: u64) -> Found {
-    Found { uid, content: Content::Ours(MessageId(id), digest(id)) }
+    Found { uid, content: Content::Ours(MessageId(id), digest(id)), state: None }
 }
 
 fn read(account: Account, uid_next: u32, found: Vec<Found>) -> Outcome {
-    Outcome::Read(Reading { account, uid_validity: VALIDITY, uid_next: Some(uid_next), found })
+    Outcome::Read(Reading {
+        account,
+        uid_validity: VALIDITY,
+        uid_next: Some(uid_next),
+        highest_modseq: None,
+        found,
+    })
 }
 
 /// Messages 1 to 4 were sent to account 0: acknowledged, unanswered, refused, unfinished.
@@ -56,7 +62,7 @@ fn good_histories() {
         counts,
         judge::Counts { acknowledged: 1, unsure_there: 1, unsure_absent: 1, ..judge::Counts::default() }
     );
-    let listed = Found { uid: 5, content: Content::Listed };
+    let listed = Found { uid: 5, content: Content::Listed, state: None };
     assert_eq!(violations(&seen(), read(0, 7, vec![listed, ours(6, 2)])), []);
 }
 
@@ -105,14 +111,14 @@ fn what_was_refused_or_never_sent_is_not_there() {
 #[test]
 fn damaged_or_in_part() {
     let oracle = oracle();
-    let wrong = Found { uid: 1, content: Content::Ours(MessageId(1), digest(2)) };
+    let wrong = Found { uid: 1, content: Content::Ours(MessageId(1), digest(2)), state: None };
     let damaged = [Violation::Damaged { account: 0, id: MessageId(1), uid: 1 }];
     assert_eq!(violations(&oracle, read(0, 2, vec![wrong.clone()])), damaged);
-    let size = Found { uid: 1, content: Content::WrongSize(MessageId(1)) };
+    let size = Found { uid: 1, content: Content::WrongSize(MessageId(1)), state: None };
     assert_eq!(violations(&oracle, read(0, 2, vec![size])), damaged);
     // Damage is never excused, not even where errors are.
     assert_eq!(oracle.judge(&[read(0, 2, vec![wrong])], Tolerance::Errors).violations, damaged);
-    let headless = Found { uid: 2, content: Content::Foreign };
+    let headless = Found { uid: 2, content: Content::Foreign, state: None };
     assert_eq!(
         violations(&oracle, read(0, 3, vec![ours(1, 1), headless])),
         [Violation::Foreign { account: 0, uid: 2 }]
@@ -176,7 +182,7 @@ fn what_was_seen_stays_even_when_it_was_never_acknowledged() {
 #[test]
 fn errors_count_only_where_files_are_whole() {
     let oracle = seen();
-    let unreadable = |uid| Found { uid, content: Content::Unreadable };
+    let unreadable = |uid| Found { uid, content: Content::Unreadable, state: None };
     let outcome = [read(0, 6, vec![unreadable(5)])];
     assert_eq!(
         oracle.judge(&outcome, Tolerance::None).violations,
@@ -236,4 +242,70 @@ fn a_removal_without_an_answer_is_settled_once_it_is_gone() {
     after.absorb(std::slice::from_ref(&gone));
     assert_eq!(violations(&after, gone), []);
     assert_eq!(violations(&after, there).len(), 1);
+}
+
+fn flags(text: &str) -> Flags {
+    Flags::parse(text)
+}
+
+/// Message 1 of [`oracle`] as UID 5.
+fn with_state(highest_modseq: u64, flags: Flags, modseq: u64) -> Outcome {
+    let found = Found { state: Some(State { flags, modseq }), ..ours(5, 1) };
+    let Outcome::Read(reading) = read(0, 6, vec![found]) else { unreachable!() };
+    Outcome::Read(Reading { highest_modseq: Some(highest_modseq), ..reading })
+}
+
+fn stored(text: &str, sure: bool) -> [Stored; 1] {
+    [Stored { account: 0, uid: 5, flags: flags(text), sure }]
+}
+
+#[test]
+fn flags_are_as_they_were_told() {
+    let (seen, flagged) = (flags("\\Seen"), flags("\\Flagged \\Recent"));
+    assert_eq!(seen.to_string(), "\\Seen");
+    let mut oracle = oracle();
+    oracle.absorb(&[with_state(9, Flags::default(), 9)]);
+    let lost = |oracle: &Oracle, outcome| violations(oracle, outcome).len();
+    assert_eq!(lost(&oracle, with_state(9, Flags::default(), 9)), 0);
+    // Nobody asked for it.
+    assert_eq!(lost(&oracle, with_state(12, seen, 12)), 1);
+    oracle.record_stored(stored("\\Flagged", false));
+    assert_eq!(lost(&oracle, with_state(9, Flags::default(), 9)), 0);
+    assert_eq!(lost(&oracle, with_state(12, flagged, 12)), 0);
+    oracle.record_stored(stored("\\Seen", true));
+    assert_eq!(lost(&oracle, with_state(12, seen, 12)), 0);
+    // One without an answer may take effect late.
+    assert_eq!(lost(&oracle, with_state(12, flagged, 12)), 0);
+    assert_eq!(lost(&oracle, with_state(12, Flags::default(), 12)), 1);
+    oracle.absorb(&[with_state(12, seen, 12)]);
+    assert_eq!(lost(&oracle, with_state(14, flagged, 14)), 0);
+    assert_eq!(lost(&oracle, with_state(14, Flags::default(), 14)), 1);
+}
+
+#[test]
+fn modification_sequences_only_grow() {
+    let seen = flags("\\Seen");
+    let mut oracle = oracle();
+    oracle.absorb(&[with_state(9, Flags::default(), 9)]);
+    let fell = Violation::ModSeqFell { account: 0, before: 9, now: 8 };
+    assert_eq!(violations(&oracle, with_state(8, Flags::default(), 9)), [fell]);
+    oracle.record_stored(stored("\\Seen", true));
+    let stale = Violation::ModSeqStale { account: 0, uid: 5, modseq: 9, before: 9 };
+    assert_eq!(violations(&oracle, with_state(10, seen, 9)), [stale]);
+    assert_eq!(violations(&oracle, with_state(10, seen, 10)), []);
+    // What a session was told counts too.
+    let glimpse = Glimpse { account: 0, uid_validity: VALIDITY, uid_next: 6, highest_modseq: 20 };
+    oracle.record_glimpses([glimpse]);
+    let fell = Violation::ModSeqFell { account: 0, before: 20, now: 10 };
+    assert_eq!(violations(&oracle, with_state(10, seen, 10)), [fell]);
+}
+
+#[test]
+fn nodes_that_differ_are_named() {
+    let (one, other) = ([with_state(9, Flags::default(), 9)], [with_state(9, flags("\\Seen"), 9)]);
+    assert_eq!(differences((1, &one), (2, &one)), []);
+    assert_eq!(differences((1, &one), (2, &other)).len(), 1);
+    assert_eq!(differences((1, &one), (3, &[with_state(10, Flags::default(), 9)])).len(), 1);
+    assert_eq!(differences((1, &one), (3, &[read(0, 6, vec![])])).len(), 1);
+    assert_eq!(differences((1, &[read(0, 6, vec![])]), (3, &[read(0, 6, vec![ours(5, 1)])])).len(), 1);
 }

@@ -36,6 +36,30 @@ pub(crate) enum Violation {
     UidOrder { account: Account, uid: u32 },
     #[error("UIDVALIDITY of account {account} was {before} and is {now}")]
     UidValidity { account: Account, before: u32, now: u32 },
+    #[error("HIGHESTMODSEQ of account {account} fell from {before} to {now}")]
+    ModSeqFell { account: Account, before: u64, now: u64 },
+    #[error(
+        "UID {uid} of account {account} is new or changed, but its MODSEQ {modseq} is not above {before}"
+    )]
+    ModSeqStale { account: Account, uid: u32, modseq: u64, before: u64 },
+    #[error("UID {uid} of account {account} was told to have the flags ({told}) and has ({now})")]
+    FlagsLost { account: Account, uid: u32, told: String, now: String },
+    #[error("account {account} is not the same on node {one} and node {other}: {what}")]
+    Differs { account: Account, one: usize, other: usize, what: String },
+    #[error(
+        "message {id} of account {account} was found by a session at node {told}, and one that asked node {asked} \
+         later did not find it"
+    )]
+    Unseen { account: Account, id: MessageId, told: usize, asked: usize },
+    #[error(
+        "flags ({flags}) of UID {uid} of account {account} were stored at node {told}, and a session that asked node \
+         {asked} later found ({now})"
+    )]
+    FlagsUnseen { account: Account, uid: u32, told: usize, asked: usize, flags: String, now: String },
+    #[error(
+        "a session at node {asked} was told an older state of account {account} than one before it: {what}"
+    )]
+    WentBack { account: Account, asked: usize, what: String },
     #[error("UID {uid} of account {account} cannot be read")]
     Unreadable { account: Account, uid: u32 },
     #[error("account {account} cannot be read: {reason}")]

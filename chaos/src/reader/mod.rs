@@ -3,10 +3,12 @@
 mod imap;
 mod pop3;
 
+pub(crate) use imap::{Imap, listed, number_after};
 pub(crate) use pop3::Pop3;
 
 use crate::message;
-use crate::oracle::{Account, Content, Oracle, Outcome, Reading};
+use crate::oracle::{Account, Content, Outcome};
+use crate::wire::ANSWER_WAIT;
 use std::io;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -38,18 +40,20 @@ pub(crate) enum Depth {
     New,
 }
 
+/// Says which messages are read to the bit; of the others only the UID is.
+pub(crate) type Wanted = Arc<dyn Fn(Account, u32) -> bool + Send + Sync>;
+
 /// Reads the mailboxes of all accounts.
-pub(crate) async fn read(door: &Door, logins: &[Login], oracle: &Oracle, depth: Depth) -> Vec<Outcome> {
+pub(crate) async fn read(door: &Door, logins: &[Login], wanted: &Wanted) -> Vec<Outcome> {
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    let oracle = Arc::new(oracle.clone());
     let mut readers = JoinSet::new();
     for (account, login) in logins.iter().cloned().enumerate() {
-        let (door, places, oracle) = (door.clone(), Arc::clone(&places), Arc::clone(&oracle));
+        let (door, places, wanted) = (door.clone(), Arc::clone(&places), Arc::clone(wanted));
         readers.spawn(async move {
             let _place = places.acquire().await;
-            let wanted = move |uid| depth == Depth::All || !oracle.knows(account, uid);
+            let wanted = move |uid| wanted(account, uid);
             let result = match &door {
-                Door::Imap(address) => imap::read(address, &login, account, &wanted).await,
+                Door::Imap(address) => imap::read(address, &login, ANSWER_WAIT, account, &wanted).await,
                 Door::Pop3(address) => pop3::read(address, &login, account, &wanted).await,
             };
             result.unwrap_or_else(|error| Outcome::Refused(account, error.to_string()))
@@ -73,14 +77,4 @@ fn content(stored: &[u8], size: Option<usize>) -> Content {
 
 fn unexpected(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
-}
-
-/// Puts a reading together.
-fn whole(
-    account: Account,
-    uid_validity: u32,
-    uid_next: Option<u32>,
-    found: Vec<crate::oracle::Found>,
-) -> Outcome {
-    Outcome::Read(Reading { account, uid_validity, uid_next, found })
 }

@@ -1,9 +1,10 @@
 //! Reads an INBOX by POP3 (RFC 1939). The node's unique identifiers are UIDVALIDITY and UID.
 
-use super::{Login, content, unexpected, whole};
-use crate::oracle::{Account, Content, Found, Outcome};
-use crate::wire::Connection;
+use super::{Login, content, unexpected};
+use crate::oracle::{Account, Content, Found, Outcome, Reading};
+use crate::wire::{ANSWER_WAIT, Connection};
 use std::io;
+use std::time::Duration;
 
 /// A session after its login.
 pub(crate) struct Pop3 {
@@ -24,7 +25,7 @@ pub(super) async fn read(
     account: Account,
     wanted: &(dyn Fn(u32) -> bool + Send + Sync),
 ) -> io::Result<Outcome> {
-    let mut session = Pop3::open(address, login).await?;
+    let mut session = Pop3::open(address, login, ANSWER_WAIT).await?;
     let sizes: Vec<usize> =
         session.lines("LIST").await?.iter().map(|line| field(line, 1)).collect::<io::Result<_>>()?;
     let names = session.names().await?;
@@ -34,16 +35,16 @@ pub(super) async fn read(
             true => session.retrieve(address, login, name.number, size).await?,
             false => Content::Listed,
         };
-        found.push(Found { uid: name.uid, content });
+        found.push(Found { uid: name.uid, content, state: None });
     }
     session.quit().await;
     let uid_validity = names.last().map_or(0, |name| name.uid_validity);
-    Ok(whole(account, uid_validity, None, found))
+    Ok(Outcome::Read(Reading { account, uid_validity, uid_next: None, highest_modseq: None, found }))
 }
 
 impl Pop3 {
-    pub(crate) async fn open(address: &str, login: &Login) -> io::Result<Pop3> {
-        let mut session = Pop3 { connection: Connection::open(address).await? };
+    pub(crate) async fn open(address: &str, login: &Login, patience: Duration) -> io::Result<Pop3> {
+        let mut session = Pop3 { connection: Connection::open_with(address, patience).await? };
         session.ok().await?;
         session.command(&format!("USER {}", login.username)).await?;
         session.command(&format!("PASS {}", login.password)).await?;
@@ -103,7 +104,7 @@ impl Pop3 {
             Ok(stored) => Ok(content(&stored, Some(size))),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Content::Unreadable),
             Err(_) => {
-                *self = Pop3::open(address, login).await?;
+                *self = Pop3::open(address, login, ANSWER_WAIT).await?;
                 Ok(Content::Unreadable)
             }
         }

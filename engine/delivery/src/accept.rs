@@ -12,13 +12,14 @@
 
 use crate::plan::{self, Mailbox, Owners, Plan};
 use crate::queue::{ItemId, NewItem, NewRecipient, QueueHandle};
-use crate::{Error, Shards};
+use crate::reach::Wait;
+use crate::{Error, Homes, Shards};
 use estafette_directory::{Resolution, Targets, View};
 use estafette_mailbox::{
     AccountRef, Action, Command, DeliveryId, Flags, NewMessage, Refusal, Response, Target,
 };
 use estafette_raft::NewBody;
-use estafette_storage::{BodyHash, Store};
+use estafette_storage::BodyHash;
 use estafette_types::{AccountId, Envelope, ForwardPath, ShardId};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -87,9 +88,7 @@ impl Problem {
 /// Takes messages in.
 #[derive(Clone)]
 pub struct Acceptor {
-    store: Store,
-    directory: View,
-    shards: Shards,
+    homes: Homes,
     queue: QueueHandle,
 }
 
@@ -102,6 +101,8 @@ struct Terms {
     quotas: bool,
     /// The shard whose queue takes what goes elsewhere.
     shard: Option<ShardId>,
+    /// All of it is done by then.
+    wait: Wait,
 }
 
 /// A message under way, shared by all of its deliveries.
@@ -112,22 +113,32 @@ struct Parcel<'a> {
     terms: Terms,
 }
 
+impl Parcel<'_> {
+    fn delivery(&self, to: &Mailbox) -> Action {
+        delivery(self.terms.message.0, to.account, self.body.len(), self.body.hash(), to.quota)
+    }
+}
+
 /// A shard's mailboxes and what became of them.
 type Delivered = (ShardId, Vec<Mailbox>, Result<Vec<Response>, Error>);
 
 impl Acceptor {
     /// For a node.
-    pub fn new(store: Store, directory: View, shards: Shards) -> Acceptor {
-        let queue = QueueHandle::new(shards.clone());
-        Acceptor { store, directory, shards, queue }
+    pub fn new(homes: Homes) -> Acceptor {
+        let queue = QueueHandle::new(homes.shards().clone());
+        Acceptor { homes, queue }
+    }
+
+    pub(crate) fn homes(&self) -> &Homes {
+        &self.homes
     }
 
     pub(crate) fn directory(&self) -> &View {
-        &self.directory
+        self.homes.directory()
     }
 
     pub(crate) fn shards(&self) -> &Shards {
-        &self.shards
+        self.homes.shards()
     }
 
     /// Where a recipient leads, or why nowhere. `relay`: mail for other domains is taken.
@@ -135,7 +146,7 @@ impl Acceptor {
     /// # Errors
     /// Why the recipient is to be refused at RCPT.
     pub fn route(&self, path: &ForwardPath, relay: bool) -> Result<Targets, Problem> {
-        let directory = self.directory.read();
+        let directory = self.directory().read();
         let resolution = match path {
             ForwardPath::Postmaster => directory.resolve_postmaster(),
             ForwardPath::Address(address) => directory.resolve(address),
@@ -165,14 +176,16 @@ impl Acceptor {
     /// The same for a message that is known by a name: where it was delivered before, a repetition adds
     /// nothing.
     pub async fn accept_as(&self, message: ItemId, incoming: Incoming) -> Vec<Outcome> {
-        let submitter = incoming.submitter.and_then(|account| self.directory.read().account(account)?.shard);
-        let terms = Terms { message, relay: incoming.submitter.is_some(), quotas: true, shard: submitter };
-        self.take(incoming, terms).await
+        let submitter =
+            incoming.submitter.and_then(|account| self.directory().read().account(account)?.shard);
+        let (relay, wait) = (incoming.submitter.is_some(), self.shards().wait());
+        self.take(incoming, Terms { message, relay, quotas: true, shard: submitter, wait }).await
     }
 
     /// Takes a notice of this server: to anybody, past quotas. `shard`: whose queue takes it, if it has to.
     pub(crate) async fn notice(&self, message: ItemId, shard: ShardId, incoming: Incoming) -> Vec<Outcome> {
-        self.take(incoming, Terms { message, relay: true, quotas: false, shard: Some(shard) }).await
+        let (shard, wait) = (Some(shard), self.shards().wait());
+        self.take(incoming, Terms { message, relay: true, quotas: false, shard, wait }).await
     }
 
     async fn take(&self, incoming: Incoming, terms: Terms) -> Vec<Outcome> {
@@ -184,6 +197,7 @@ impl Acceptor {
             self.leave_out_the_full(parcel.body.len(), &mut mailboxes, &mut plan);
         }
         let delivered = join_all(mailboxes.into_iter().map(|of_shard| self.deliver(&parcel, of_shard))).await;
+        let delivered = delivered.into_iter().flatten().collect();
         let (failing, queued) = self.settle(&parcel, delivered, &mut plan);
         let queued: Vec<_> = std::mem::take(&mut plan.outside).into_iter().chain(queued).collect();
         if !queued.is_empty() {
@@ -199,7 +213,7 @@ impl Acceptor {
         for (index, recipient) in recipients.iter().enumerate() {
             match self.route(&recipient.path, terms.relay) {
                 Ok(targets) => {
-                    plan.place(index, recipient, &targets, &self.directory.read(), strict);
+                    plan.place(index, recipient, &targets, &self.directory().read(), strict);
                 }
                 Err(problem) => plan.settle(&[index], Some(problem)),
             }
@@ -219,7 +233,7 @@ impl Acceptor {
             of_shard.retain(|mailbox| {
                 let at = AccountRef { shard: *shard, account: mailbox.account };
                 let full = mailbox.quota.is_some_and(|quota| {
-                    let used = estafette_mailbox::read::usage(&self.store, at);
+                    let used = estafette_mailbox::read::usage(self.homes.store(), at);
                     used.is_ok_and(|(used, _)| used.saturating_add(size) > quota)
                 });
                 if full {
@@ -231,21 +245,29 @@ impl Acceptor {
         mailboxes.retain(|_, of_shard| !of_shard.is_empty());
     }
 
-    async fn deliver(&self, parcel: &Parcel<'_>, of_shard: (ShardId, Vec<Mailbox>)) -> Delivered {
+    async fn deliver(&self, parcel: &Parcel<'_>, of_shard: (ShardId, Vec<Mailbox>)) -> Vec<Delivered> {
         let (shard, mailboxes) = of_shard;
-        let command = |mailbox: &Mailbox| Command {
-            account: mailbox.account,
-            action: delivery(
-                parcel.terms.message.0,
-                mailbox.account,
-                parcel.body.len(),
-                parcel.body.hash(),
-                mailbox.quota,
-            ),
+        let commands =
+            mailboxes.iter().map(|mailbox| Command::new(mailbox.account, parcel.delivery(mailbox))).collect();
+        let bodies = vec![parcel.body.clone()];
+        let answers = match self.shards().deliveries(shard, commands, bodies, parcel.terms.wait).await {
+            Ok(answers) => answers,
+            Err(error) => return vec![(shard, mailboxes, Err(error))],
         };
-        let commands = mailboxes.iter().map(command).collect();
-        let answers = self.shards.mailboxes(shard, commands, vec![parcel.body.clone()]).await;
-        (shard, mailboxes, answers)
+        let is_moved = |(_, answer): &(Mailbox, Response)| *answer == Response::Refused(Refusal::Moved);
+        let (moved, here): (Vec<_>, Vec<_>) = mailboxes.into_iter().zip(answers).partition(is_moved);
+        let (mailboxes, answers) = here.into_iter().unzip();
+        let moved =
+            join_all(moved.into_iter().map(|(mailbox, _)| self.deliver_after(parcel, shard, mailbox)));
+        std::iter::once((shard, mailboxes, Ok(answers))).chain(moved.await).collect()
+    }
+
+    /// Delivers to an account that is on its way to another shard.
+    async fn deliver_after(&self, parcel: &Parcel<'_>, shard: ShardId, mailbox: Mailbox) -> Delivered {
+        let at = AccountRef { shard, account: mailbox.account };
+        let (action, bodies) = (parcel.delivery(&mailbox), vec![parcel.body.clone()]);
+        let answer = self.homes.mailbox_within(at, action, bodies, parcel.terms.wait).await;
+        (shard, vec![mailbox], answer.map(|(_, answer)| vec![answer]))
     }
 
     /// What became of the deliveries; gives the shards that could not take their part, and what the queue
@@ -257,7 +279,7 @@ impl Acceptor {
         plan: &mut Plan,
     ) -> (Vec<ShardId>, Vec<(NewRecipient, Owners)>) {
         let (mut failing, mut queued) = (Vec::new(), Vec::new());
-        let directory = self.directory.read();
+        let directory = self.directory().read();
         for (shard, mailboxes, result) in delivered {
             match result {
                 Ok(answers) => {
@@ -318,7 +340,8 @@ impl Acceptor {
             dsn_envelope_id: envelope.dsn_envelope_id.clone(),
             submitter: parcel.submitter,
         };
-        let result = self.queue.enqueue_past(item, vec![parcel.body.clone()], failing).await;
+        let bodies = vec![parcel.body.clone()];
+        let result = self.queue.enqueue_past(item, bodies, failing, parcel.terms.wait).await;
         if let Err(error) = &result {
             tracing::warn!(message = %parcel.terms.message, %error, "the queue could not take a message");
         }

@@ -1,7 +1,7 @@
 //! What can go wrong on the way of a message, by who has to act.
 
 use estafette_mailbox::HexKey;
-use estafette_types::ShardId;
+use estafette_types::{AccountId, ShardId};
 use std::path::PathBuf;
 
 /// An error of delivery.
@@ -36,12 +36,18 @@ pub enum Error {
     /// An account lies in a shard that this node does not know. Passing: the map may be on its way.
     #[error("there is no shard {0} here")]
     NoShard(ShardId),
+    /// The account is on its way from one shard to another for longer than is waited. Passing.
+    #[error("the account {} is on its way to another shard", .0.0)]
+    Moving(AccountId),
     /// There is no shard at all that could take an item of the queue. Passing.
     #[error("there is no shard that takes mail for other servers")]
     NoQueue,
     /// The operating system gives no random numbers. Passing.
     #[error("the operating system gives no random numbers")]
     Random,
+    /// Another node may be working on the item by now. Passing.
+    #[error("another node may have the item {0}")]
+    ClaimLost(crate::queue::ItemKey),
     /// A notice to a sender could not be delivered now. Passing.
     #[error("a notice could not be delivered now: {0:?}")]
     Notice(crate::Problem),
@@ -84,7 +90,8 @@ impl Error {
             Error::Mailbox(estafette_mailbox::Error::Storage(error)) => error.is_fatal(),
             Error::Mailbox(_) | Error::Queue { .. } | Error::Damaged { .. } | Error::NoBody(_) => true,
             Error::Authorities { .. } | Error::Tls(_) | Error::RelayHost(_) => true,
-            Error::NoShard(_) | Error::NoQueue | Error::Random | Error::Notice(_) => false,
+            Error::NoShard(_) | Error::Moving(_) | Error::NoQueue | Error::Random => false,
+            Error::ClaimLost(_) | Error::Notice(_) => false,
         }
     }
 
@@ -97,11 +104,11 @@ impl Error {
     /// True when another shard may take now what this one did not (DESIGN 3.5).
     pub(crate) fn is_of_the_shard(&self) -> bool {
         let passing = matches!(self, Error::Raft(error) if error.class() == estafette_raft::Class::Passing);
-        (passing || matches!(self, Error::NoShard(_))) && !self.is_disk_full()
+        (passing || matches!(self, Error::NoShard(_) | Error::Moving(_))) && !self.is_disk_full()
     }
 
     /// True when the command may have taken effect although there was no answer.
-    pub(crate) fn is_uncertain(&self) -> bool {
+    pub fn is_uncertain(&self) -> bool {
         matches!(self, Error::Raft(estafette_raft::Error::Interrupted { .. }))
     }
 }

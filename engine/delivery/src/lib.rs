@@ -10,14 +10,18 @@
 mod accept;
 pub mod compose;
 mod error;
+mod homes;
 mod intake;
 mod notice;
 pub mod outbound;
 mod plan;
 pub mod queue;
+mod reach;
 mod shard;
 
 pub use accept::{Acceptor, Incoming, Outcome, Problem};
 pub use error::{AuthoritiesError, Error};
+pub use homes::{Homes, home, move_id};
 pub use intake::Intake;
+pub use reach::{Again, Mishap, Patience, Reach, Trouble, Wait};
 pub use shard::{ShardMachine, Shards};

@@ -1,21 +1,19 @@
-//! The commands of the directory, what they answer, and how both are encoded in the log.
+//! The commands of the directory and what they answer.
 //!
-//! Encoding: a version byte, then postcard. New kinds of [`Change`] are added at the end; a change
-//! to an existing one needs a new version, and the old one stays readable.
+//! New kinds of [`Change`] and [`Reply`] are added at the end; a change to an existing one needs a new
+//! version of the encoding, and the old one stays readable.
 
-use crate::error::Error;
+use crate::cluster::{AuthorityKey, Move, NodeState};
 use crate::model::{
     AliasId, AliasOptions, CatchAll, Destination, PlanFields, PlanId, Redirection, Role, Services, Settings,
     Standing,
 };
 use crate::password::PasswordHash;
 use crate::refusal::Refusal;
+use estafette_raft::NodeId;
 use estafette_types::{AccountId, Address, Domain, DomainId, LocalPart, ShardId, Username};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
-
-const COMMAND_VERSION: u8 = 1;
-const APPLIED_VERSION: u8 = 1;
 
 /// Where in the log a command stands; equal on all nodes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -224,6 +222,112 @@ pub enum Change {
     },
     /// Replaces the settings.
     SetSettings(Settings),
+    /// Makes a cluster of the node that is alone. Again with the same identifier: the same answer.
+    FoundCluster(NewCluster),
+    /// Makes a token with which one node may join. Again with the same secret: nothing changes.
+    CreateJoinToken {
+        /// Of the secret, which stays with who asked.
+        secret_hash: [u8; 32],
+        /// How long it can be used, from the log's time on.
+        valid_ms: u64,
+        /// The label of the node that joins with it; `None` leaves that to the node.
+        label: Option<String>,
+    },
+    /// Takes a token back that no node has used. One that is not there is no error.
+    RevokeJoinToken {
+        /// Of its secret.
+        secret_hash: [u8; 32],
+    },
+    /// Takes a node in. The same key gets the same number again, also after the token ran out.
+    AdmitNode {
+        /// Of the token's secret.
+        secret_hash: [u8; 32],
+        /// Of the node's public key.
+        key_hash: [u8; 32],
+        /// Where its mesh listens, `host:port`; when asked again, the new one counts.
+        address: String,
+        /// Its failure domain, unless the token says one; may be empty.
+        label: String,
+    },
+    /// Changes a node.
+    ChangeNode {
+        /// Which.
+        node: NodeId,
+        /// What.
+        change: NodeChange,
+    },
+    /// Removes a node that no shard is to be on. One that was removed before is no error.
+    RemoveNode {
+        /// Which.
+        node: NodeId,
+    },
+    /// Says where a shard is to be. First said once its group has begun: [`crate::Directory::beginner`].
+    PlaceShard {
+        /// Which.
+        shard: ShardId,
+        /// One node or more, each once.
+        replicas: Vec<NodeId>,
+    },
+    /// Adds shards, with numbers that none had before, until there are `total`.
+    AddShards {
+        /// How many there are to be; no change when there are as many already.
+        total: u32,
+    },
+    /// Changes the settings of the cluster.
+    SetClusterSettings {
+        /// Replicas of a shard.
+        replicas: u8,
+        /// How long a dead node is waited for before it is replaced.
+        replace_after_ms: u64,
+    },
+    /// Begins to move an account. It stays where it is until [`Change::FinishMove`].
+    BeginMove {
+        /// Which.
+        account: AccountId,
+        /// Where to.
+        to: ShardId,
+    },
+    /// The account is in the new shard from now on. The move is named whole, so that none but this one ends.
+    FinishMove(Move),
+    /// The account stays where it was.
+    AbandonMove(Move),
+    /// The move begins anew, under a later time: what was proposed for it before does nothing any more.
+    PostponeMove(Move),
+    /// How fast rows of accounts that move are sent.
+    SetMoveRate {
+        /// KiB per second, of all moves together.
+        kib_per_second: u32,
+    },
+}
+
+/// A cluster to be founded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewCluster {
+    /// Chosen by chance.
+    pub id: [u8; 16],
+    /// Of the authority, DER.
+    pub authority_certificate: Vec<u8>,
+    /// Of the authority.
+    pub authority_key: AuthorityKey,
+    /// The node that is alone.
+    pub node: NodeId,
+    /// Where its mesh listens, `host:port`.
+    pub address: String,
+    /// Its failure domain; may be empty.
+    pub label: String,
+    /// Of its public key.
+    pub key_hash: [u8; 32],
+}
+
+/// What of a node to change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeChange {
+    /// Where its mesh listens, `host:port`.
+    Address(String),
+    /// Its failure domain; may be empty.
+    Label(String),
+    /// Whether it gets replicas.
+    State(NodeState),
 }
 
 /// A domain to be made.
@@ -357,6 +461,10 @@ pub enum Reply {
     Alias(AliasId),
     /// Accounts were removed; their mailboxes can go.
     Removed(Vec<Removed>),
+    /// The node that founded the cluster or was taken in.
+    Node(NodeId),
+    /// The shards that were added.
+    Shards(Vec<ShardId>),
 }
 
 /// An account that was removed.
@@ -364,54 +472,12 @@ pub enum Reply {
 pub struct Removed {
     /// The account.
     pub account: AccountId,
-    /// Where its mailboxes are.
+    /// Where its mailboxes are. An account on its way is named twice, once for each end.
     pub shard: Option<ShardId>,
 }
 
 /// What applying a command gives: the response of the log entry.
 pub type Applied = Result<Reply, Refusal>;
-
-impl Command {
-    /// For the log.
-    pub fn encode(&self) -> Result<Vec<u8>, Error> {
-        encode(COMMAND_VERSION, "a command", self)
-    }
-
-    /// From the log.
-    pub fn decode(bytes: &[u8]) -> Result<Command, Error> {
-        decode(COMMAND_VERSION, "a command", bytes)
-    }
-}
-
-impl Reply {
-    /// The response of a log entry.
-    pub fn encode_applied(applied: &Applied) -> Result<Vec<u8>, Error> {
-        encode(APPLIED_VERSION, "a response", applied)
-    }
-
-    /// The response of a log entry.
-    pub fn decode_applied(bytes: &[u8]) -> Result<Applied, Error> {
-        decode(APPLIED_VERSION, "a response", bytes)
-    }
-}
-
-pub(crate) fn encode<T: Serialize>(version: u8, what: &'static str, value: &T) -> Result<Vec<u8>, Error> {
-    postcard::to_extend(value, vec![version]).map_err(|source| Error::Encoding { what, source })
-}
-
-pub(crate) fn decode<T: for<'a> Deserialize<'a>>(
-    known: u8,
-    what: &'static str,
-    bytes: &[u8],
-) -> Result<T, Error> {
-    let (version, rest) = bytes
-        .split_first()
-        .ok_or(Error::Encoding { what, source: postcard::Error::DeserializeUnexpectedEnd })?;
-    if *version != known {
-        return Err(Error::Version { what, version: *version });
-    }
-    postcard::from_bytes(rest).map_err(|source| Error::Encoding { what, source })
-}
 
 impl Change {
     /// A stable word for the audit and for programs.
@@ -443,6 +509,20 @@ impl Change {
             Change::SetShards { .. } => "cluster.shards",
             Change::AssignShard { .. } => "account.shard",
             Change::SetSettings(_) => "cluster.settings",
+            Change::FoundCluster(_) => "cluster.found",
+            Change::CreateJoinToken { .. } => "cluster.token.create",
+            Change::RevokeJoinToken { .. } => "cluster.token.revoke",
+            Change::AdmitNode { .. } => "cluster.node.admit",
+            Change::ChangeNode { .. } => "cluster.node.change",
+            Change::RemoveNode { .. } => "cluster.node.remove",
+            Change::PlaceShard { .. } => "cluster.shard.place",
+            Change::AddShards { .. } => "cluster.shards.add",
+            Change::SetClusterSettings { .. } => "cluster.replicas",
+            Change::BeginMove { .. } => "account.move.begin",
+            Change::FinishMove(_) => "account.move.finish",
+            Change::AbandonMove(_) => "account.move.abandon",
+            Change::PostponeMove(_) => "account.move.postpone",
+            Change::SetMoveRate { .. } => "cluster.move-rate",
         }
     }
 }

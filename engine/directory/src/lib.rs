@@ -1,5 +1,6 @@
 //! The directory: plans, domains, accounts, aliases, groups, redirections, passwords, audit
-//! (SPEC §2), as a pure deterministic state machine of commands and views.
+//! (SPEC §2), and the nodes, shards and moves of the cluster: a pure deterministic state machine of
+//! commands and views.
 //!
 //! - A [`Command`] is decided once, by [`Directory::decide`]: it is either refused with a [`Refusal`]
 //!   and leaves nothing behind, or becomes a list of records to write. Asking before a proposal
@@ -14,14 +15,17 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod cluster;
 mod command;
 mod decide;
+mod encoding;
 mod error;
 mod info;
 mod lookup;
 mod machine;
 mod model;
 pub mod password;
+mod placement;
 mod refusal;
 mod resolve;
 mod rights;
@@ -33,9 +37,10 @@ mod view;
 mod tests;
 
 pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditField, AuditQuery, audit};
+pub use cluster::{AuthorityKey, Cluster, ClusterNode, FormerNode, JoinToken, Move, NodeState, Placement};
 pub use command::{
     AccountChange, Actor, Administrator, Applied, At, Change, Command, DomainChange, NewAccount, NewAlias,
-    NewDomain, Origin, QuotaChoice, Removed, Reply,
+    NewCluster, NewDomain, NodeChange, Origin, QuotaChoice, Removed, Reply,
 };
 pub use error::Error;
 pub use info::{
@@ -47,6 +52,7 @@ pub use model::{
     Account, AccountAddress, Alias, AliasId, AliasOptions, CatchAll, DEFAULT_ADDRESSES, Destination, Group,
     HostedDomain, Plan, PlanFields, PlanId, Redirection, Role, Services, Settings, Standing,
 };
+pub use placement::{Step, next_step, plan_placement, shards_wanted};
 pub use refusal::{LimitKind, Refusal};
 pub use resolve::{
     DEPTH_MAX, MailboxTarget, OutsideTarget, Resolution, STEPS_MAX, TARGETS_MAX, Targets, Via,

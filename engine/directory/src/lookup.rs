@@ -191,7 +191,14 @@ impl Directory {
 
     /// The shard with the fewest accounts: what a proposer puts into a new account.
     pub fn emptiest_shard(&self) -> Option<ShardId> {
-        self.shards.iter().copied().min_by_key(|shard| (self.shard_load(*shard), *shard))
+        self.emptiest_shard_but(None)
+    }
+
+    /// The same among all others than one. Accounts on their way to a shard count.
+    pub fn emptiest_shard_but(&self, other: Option<ShardId>) -> Option<ShardId> {
+        let coming = |shard| self.moves().filter(|moving| moving.to == shard).count() as u64;
+        let shards = self.shards.iter().copied().filter(|shard| Some(*shard) != other);
+        shards.min_by_key(|shard| (self.shard_load(*shard) + coming(*shard), *shard))
     }
 
     /// How many there are: domains, accounts, aliases.

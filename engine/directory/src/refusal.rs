@@ -186,6 +186,87 @@ pub enum Refusal {
     /// No running numbers or identifiers are left.
     #[error("no numbers are left")]
     Exhausted,
+    /// The node belongs to a cluster.
+    #[error("this is a cluster already")]
+    IsCluster,
+    /// There is no cluster yet.
+    #[error("this is not a cluster yet; found one first")]
+    NoCluster,
+    /// No node has or had this number.
+    #[error("there is no node {node}")]
+    UnknownNode {
+        /// Its number.
+        node: u64,
+    },
+    /// The node, or the owner of the key, was removed.
+    #[error("node {node} was removed from the cluster; it can join as a new node only")]
+    NodeRemoved {
+        /// Its number.
+        node: u64,
+    },
+    /// No token has this secret.
+    #[error("there is no such join token; it was mistyped or taken back, or ran out long ago")]
+    UnknownToken,
+    /// Another node came first with the token.
+    #[error("node {node} has joined with this token, and a token works once")]
+    TokenUsed {
+        /// Its number.
+        node: u64,
+    },
+    /// The time of the token is over.
+    #[error("the join token has run out; make a new one")]
+    TokenExpired,
+    /// Not `host:port`.
+    #[error("'{address}' is no address of a node; it is written host:port")]
+    InvalidNodeAddress {
+        /// What was given.
+        address: String,
+    },
+    /// The node is named by placements.
+    #[error("{shards} shards are still to be on node {node}")]
+    NodeInUse {
+        /// Its number.
+        node: u64,
+        /// How many.
+        shards: u64,
+    },
+    /// The node cannot be given a shard.
+    #[error("node {node} is declared dead and gets no replicas")]
+    NodeDead {
+        /// Its number.
+        node: u64,
+    },
+    /// Nobody could be given a shard any more.
+    #[error("no active node would be left")]
+    LastNode,
+    /// A shard would be nowhere.
+    #[error("a shard needs at least one node")]
+    NoReplicas,
+    /// A node has one replica of a shard.
+    #[error("node {node} is named twice")]
+    NodeTwice {
+        /// Its number.
+        node: u64,
+    },
+    /// A number is too small or too large.
+    #[error("{field} must be from {min} to {max}")]
+    OutOfRange {
+        /// Which.
+        field: String,
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// The account is on its way.
+    #[error("the account is moving to shard {shard}")]
+    AccountMoving {
+        /// Where to.
+        shard: u32,
+    },
+    /// The move that was named is not under way.
+    #[error("the account is not, or no longer, on this move")]
+    NotMoving,
 }
 
 impl Refusal {
@@ -224,6 +305,22 @@ impl Refusal {
             Refusal::PasswordHash => "password-hash",
             Refusal::NotAllowed => "not-allowed",
             Refusal::Exhausted => "exhausted",
+            Refusal::IsCluster => "is-cluster",
+            Refusal::NoCluster => "no-cluster",
+            Refusal::UnknownNode { .. } => "unknown-node",
+            Refusal::NodeRemoved { .. } => "node-removed",
+            Refusal::UnknownToken => "unknown-token",
+            Refusal::TokenUsed { .. } => "token-used",
+            Refusal::TokenExpired => "token-expired",
+            Refusal::InvalidNodeAddress { .. } => "invalid-node-address",
+            Refusal::NodeInUse { .. } => "node-in-use",
+            Refusal::NodeDead { .. } => "node-dead",
+            Refusal::LastNode => "last-node",
+            Refusal::NoReplicas => "no-replicas",
+            Refusal::NodeTwice { .. } => "node-twice",
+            Refusal::OutOfRange { .. } => "out-of-range",
+            Refusal::AccountMoving { .. } => "account-moving",
+            Refusal::NotMoving => "not-moving",
         }
     }
 
@@ -231,7 +328,12 @@ impl Refusal {
     pub fn is_unknown(&self) -> bool {
         matches!(
             self,
-            Refusal::UnknownPlan | Refusal::UnknownDomain | Refusal::UnknownAccount | Refusal::UnknownAlias
+            Refusal::UnknownPlan
+                | Refusal::UnknownDomain
+                | Refusal::UnknownAccount
+                | Refusal::UnknownAlias
+                | Refusal::UnknownNode { .. }
+                | Refusal::UnknownToken
         )
     }
 }

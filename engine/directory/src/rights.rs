@@ -1,5 +1,6 @@
 //! Who may change what (SPEC §1). Asked for every command whose actor is a login.
 
+use crate::cluster::Move;
 use crate::command::{Change, NewDomain};
 use crate::model::{Role, Standing};
 use crate::refusal::Refusal;
@@ -15,7 +16,17 @@ impl Directory {
             | Change::DeletePlan { .. }
             | Change::CreateOperator { .. }
             | Change::SetShards { .. }
-            | Change::SetSettings(_) => None,
+            | Change::SetSettings(_)
+            | Change::FoundCluster(_)
+            | Change::CreateJoinToken { .. }
+            | Change::RevokeJoinToken { .. }
+            | Change::AdmitNode { .. }
+            | Change::ChangeNode { .. }
+            | Change::RemoveNode { .. }
+            | Change::PlaceShard { .. }
+            | Change::AddShards { .. }
+            | Change::SetClusterSettings { .. }
+            | Change::SetMoveRate { .. } => None,
             Change::CreateDomain(NewDomain { standing, .. }) => match standing {
                 Standing::Plan(_) => None,
                 Standing::Subdomain { of } => Some(*of),
@@ -95,6 +106,10 @@ fn account_of(change: &Change) -> Option<AccountId> {
         | Change::SetServices { account, .. }
         | Change::SetRedirection { account, .. }
         | Change::AssignShard { account, .. }
+        | Change::BeginMove { account, .. }
+        | Change::FinishMove(Move { account, .. })
+        | Change::AbandonMove(Move { account, .. })
+        | Change::PostponeMove(Move { account, .. })
         | Change::ChangeMembers { group: account, .. } => Some(*account),
         _ => None,
     }

@@ -2,11 +2,14 @@
 //!
 //! Key: [`SPACE`], the kind's byte, the identifier (big endian, or a name). Value: a version byte, then
 //! postcard. Kinds are in the order in which they are loaded: what is named comes before what names it.
+//! Those of the cluster came later and lie behind the audit.
 
 use crate::audit::AuditEntry;
-use crate::command::{decode, encode};
+use crate::cluster::{Cluster, ClusterNode, FormerNode, JoinToken, Move, Placement};
+use crate::encoding::{decode, encode};
 use crate::error::Error;
 use crate::model::{Account, Alias, AliasId, Counters, HostedDomain, Plan, PlanId, Prefix, Settings};
+use estafette_raft::NodeId;
 use estafette_types::{AccountId, Domain, DomainId, ShardId};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -53,14 +56,23 @@ enum Kind {
     Account = 8,
     Alias = 9,
     Audit = 10,
+    Cluster = 11,
+    Node = 12,
+    FormerNode = 13,
+    JoinToken = 14,
+    Placement = 15,
+    Move = 16,
+    LastShard = 17,
+    MoveRate = 18,
+    LastMove = 19,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Kind> {
-        use Kind::{Account, Alias, Audit, Counters, Domain, DomainAlias, Plan, Prefix, Settings, Shards};
-        [Counters, Settings, Shards, Plan, Prefix, Domain, DomainAlias, Account, Alias, Audit]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        use Kind::*;
+        let mail = [Counters, Settings, Shards, Plan, Prefix, Domain, DomainAlias, Account, Alias, Audit];
+        let cluster = [Cluster, Node, FormerNode, JoinToken, Placement, Move, LastShard, MoveRate, LastMove];
+        mail.into_iter().chain(cluster).find(|kind| *kind as u8 == byte)
     }
 
     fn key(self, rest: &[u8]) -> Vec<u8> {
@@ -84,6 +96,18 @@ pub(crate) enum Record {
     DomainAlias(DomainAlias),
     Account(Account),
     Alias(Alias),
+    Cluster(Cluster),
+    Node(ClusterNode),
+    FormerNode(FormerNode),
+    JoinToken(JoinToken),
+    Placement(Placement),
+    Move(Move),
+    /// The highest number that a shard ever had.
+    LastShard(ShardId),
+    /// In KiB per second.
+    MoveRate(u32),
+    /// The name of the last move that began.
+    LastMove(u64),
 }
 
 /// Another name of a domain.
@@ -101,6 +125,10 @@ pub(crate) enum RecordName {
     DomainAlias(Domain),
     Account(AccountId),
     Alias(AliasId),
+    Node(NodeId),
+    JoinToken([u8; 32]),
+    Placement(ShardId),
+    Move(AccountId),
 }
 
 impl RecordName {
@@ -111,6 +139,10 @@ impl RecordName {
             RecordName::DomainAlias(name) => Kind::DomainAlias.key(name.as_str().as_bytes()),
             RecordName::Account(id) => Kind::Account.key(&id.0.to_be_bytes()),
             RecordName::Alias(id) => Kind::Alias.key(&id.0.to_be_bytes()),
+            RecordName::Node(id) => Kind::Node.key(&id.0.to_be_bytes()),
+            RecordName::JoinToken(secret_hash) => Kind::JoinToken.key(secret_hash),
+            RecordName::Placement(shard) => Kind::Placement.key(&shard.0.to_be_bytes()),
+            RecordName::Move(account) => Kind::Move.key(&account.0.to_be_bytes()),
         }
     }
 }
@@ -131,6 +163,21 @@ impl Record {
             }
             Record::Account(r) => (RecordName::Account(r.id).key(), encode(ROW_VERSION, "an account", r)?),
             Record::Alias(r) => (RecordName::Alias(r.id).key(), encode(ROW_VERSION, "an alias", r)?),
+            Record::Cluster(r) => (Kind::Cluster.key(&[]), encode(ROW_VERSION, "the row of the cluster", r)?),
+            Record::Node(r) => (RecordName::Node(r.id).key(), encode(ROW_VERSION, "a node", r)?),
+            Record::FormerNode(r) => {
+                (Kind::FormerNode.key(&r.id.0.to_be_bytes()), encode(ROW_VERSION, "a former node", r)?)
+            }
+            Record::JoinToken(r) => {
+                (RecordName::JoinToken(r.secret_hash).key(), encode(ROW_VERSION, "a join token", r)?)
+            }
+            Record::Placement(r) => {
+                (RecordName::Placement(r.shard).key(), encode(ROW_VERSION, "a placement", r)?)
+            }
+            Record::Move(r) => (RecordName::Move(r.account).key(), encode(ROW_VERSION, "a move", r)?),
+            Record::LastShard(r) => (Kind::LastShard.key(&[]), encode(ROW_VERSION, "the last shard", r)?),
+            Record::MoveRate(r) => (Kind::MoveRate.key(&[]), encode(ROW_VERSION, "the rate of moves", r)?),
+            Record::LastMove(r) => (Kind::LastMove.key(&[]), encode(ROW_VERSION, "the last move", r)?),
         })
     }
 
@@ -157,13 +204,26 @@ impl Record {
             Kind::Account => Record::Account(decode(ROW_VERSION, "an account", value)?),
             Kind::Alias => Record::Alias(decode(ROW_VERSION, "an alias", value)?),
             Kind::Audit => return Ok(None),
+            Kind::Cluster => Record::Cluster(decode(ROW_VERSION, "the row of the cluster", value)?),
+            Kind::Node => Record::Node(decode(ROW_VERSION, "a node", value)?),
+            Kind::FormerNode => Record::FormerNode(decode(ROW_VERSION, "a former node", value)?),
+            Kind::JoinToken => Record::JoinToken(decode(ROW_VERSION, "a join token", value)?),
+            Kind::Placement => Record::Placement(decode(ROW_VERSION, "a placement", value)?),
+            Kind::Move => Record::Move(decode(ROW_VERSION, "a move", value)?),
+            Kind::LastShard => Record::LastShard(decode(ROW_VERSION, "the last shard", value)?),
+            Kind::MoveRate => Record::MoveRate(decode(ROW_VERSION, "the rate of moves", value)?),
+            Kind::LastMove => Record::LastMove(decode(ROW_VERSION, "the last move", value)?),
         }))
     }
 }
 
-/// The range of all rows but the audit's.
-pub(crate) fn record_range() -> Range<Vec<u8>> {
-    vec![SPACE]..Kind::Audit.key(&[])
+/// The ranges of all rows but the audit's, which lies between them.
+pub(crate) fn record_ranges() -> [Range<Vec<u8>>; 2] {
+    [vec![SPACE]..Kind::Audit.key(&[]), audit_end()..key_range().end]
+}
+
+fn audit_end() -> Vec<u8> {
+    vec![SPACE, Kind::Audit as u8 + 1]
 }
 
 fn audit_key(time_ms: u64, sequence: u64) -> Vec<u8> {
@@ -176,7 +236,7 @@ fn audit_key(time_ms: u64, sequence: u64) -> Vec<u8> {
 pub(crate) fn audit_range(from_ms: u64, before: Option<(u64, u64)>) -> Range<Vec<u8>> {
     let end = match before {
         Some((time_ms, sequence)) => audit_key(time_ms, sequence),
-        None => vec![SPACE, Kind::Audit as u8 + 1],
+        None => audit_end(),
     };
     audit_key(from_ms, 0)..end
 }

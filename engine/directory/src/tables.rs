@@ -3,12 +3,13 @@
 //! Invariant: every index is a function of the records. `link` and `unlink` are the only places that
 //! touch indexes, and they are used in the same way when a command is applied and when rows are loaded.
 
+use crate::cluster::ClusterTables;
 use crate::error::Error;
 use crate::model::{
     Account, Alias, AliasId, Counters, Destination, HostedDomain, Plan, PlanId, Prefix, Role, Settings,
     Standing,
 };
-use crate::rows::{DomainAlias, Record, RecordName, RowSource, Rows, record_range};
+use crate::rows::{DomainAlias, Record, RecordName, RowSource, Rows, record_ranges};
 use estafette_types::{AccountId, Domain, DomainId, LocalPart, ShardId, Username};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub struct Directory {
     /// What passes mail on to an account by its username.
     pub(crate) mentions: HashMap<AccountId, BTreeSet<Mention>>,
     pub(crate) shard_load: BTreeMap<ShardId, u64>,
+    pub(crate) cluster: ClusterTables,
 }
 
 /// A prefix and the accounts that have it, by running number.
@@ -128,12 +130,14 @@ impl Directory {
     /// Reads the whole directory from its rows.
     pub fn load(rows: &dyn RowSource) -> Result<Directory, Error> {
         let mut directory = Directory::default();
-        rows.scan(record_range(), false, &mut |key, value| {
-            if let Some(record) = Record::read(key, value)? {
-                directory.set(record)?;
-            }
-            Ok(true)
-        })?;
+        for range in record_ranges() {
+            rows.scan(range, false, &mut |key, value| {
+                if let Some(record) = Record::read(key, value)? {
+                    directory.set(record)?;
+                }
+                Ok(true)
+            })?;
+        }
         Ok(directory)
     }
 
@@ -176,6 +180,15 @@ impl Directory {
                 self.link_alias(&alias)?;
                 self.aliases.insert(alias.id, Arc::new(alias));
             }
+            Record::Cluster(cluster) => self.cluster.cluster = Some(cluster),
+            Record::Node(node) => drop(self.cluster.nodes.insert(node.id, node)),
+            Record::FormerNode(node) => drop(self.cluster.former_nodes.insert(node.id, node)),
+            Record::JoinToken(token) => drop(self.cluster.tokens.insert(token.secret_hash, token)),
+            Record::Placement(placed) => drop(self.cluster.placements.insert(placed.shard, placed)),
+            Record::Move(moving) => drop(self.cluster.moves.insert(moving.account, moving)),
+            Record::LastShard(shard) => self.cluster.last_shard = Some(shard),
+            Record::MoveRate(kib) => self.cluster.move_rate_kib = Some(kib),
+            Record::LastMove(name) => self.cluster.last_move = Some(name),
         }
         Ok(())
     }
@@ -201,6 +214,10 @@ impl Directory {
                     self.unlink_alias(&old);
                 }
             }
+            RecordName::Node(id) => drop(self.cluster.nodes.remove(id)),
+            RecordName::JoinToken(secret_hash) => drop(self.cluster.tokens.remove(secret_hash)),
+            RecordName::Placement(shard) => drop(self.cluster.placements.remove(shard)),
+            RecordName::Move(account) => drop(self.cluster.moves.remove(account)),
         }
         Ok(())
     }

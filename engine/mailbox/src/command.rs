@@ -5,22 +5,35 @@
 //! answered with a [`Refusal`]. Work is bounded: at most [`WORK_MAX`] messages a command.
 
 use crate::flags::Flags;
+use crate::key::Kind;
 use crate::name::MailboxName;
-use crate::rows::{Delivered, SpecialUse};
+use crate::rows::{Delivered, MessageRow, MoveId, SpecialUse};
 use estafette_storage::BodyHash;
 use estafette_types::{AccountId, MailboxId, ModSeq, ShardId, Uid, UidSet, UidValidity};
 use serde::{Deserialize, Serialize};
 
 /// The most messages that one command may touch. Who has more to do splits it.
 pub const WORK_MAX: usize = 2048;
+/// Bytes of a mailbox's number, with which the tail of a key begins.
+const MAILBOX_BYTES: usize = 4;
 /// The most mailboxes of an account.
 pub const MAILBOXES_MAX: u32 = 4096;
 /// The most subscribed names of an account.
 pub const SUBSCRIPTIONS_MAX: usize = 8192;
 /// How long a delivery is remembered at least, in ms.
 pub const DELIVERY_REMEMBERED_MS: u64 = 7 * 24 * 3600 * 1000;
+/// How long the answer to a named command is remembered at least, in ms by the time of the log: far longer than
+/// anybody repeats one, so that a new leader's clock may be hours ahead. No setting, for all replicas have to agree.
+pub const REQUEST_REMEMBERED_MS: u64 = 24 * 3600 * 1000;
+
+/// The most rows of an [`Action::Install`].
+pub const INSTALL_ROWS_MAX: usize = WORK_MAX;
+/// The most bytes of their keys and values.
+pub const INSTALL_BYTES_MAX: usize = 1 << 20;
 
 const COMMAND_VERSION: u8 = 1;
+/// With a request's identifier before the rest.
+const NAMED_COMMAND_VERSION: u8 = 2;
 const RESPONSE_VERSION: u8 = 1;
 
 /// What the entry of the log says beside the command.
@@ -71,9 +84,17 @@ pub enum Target {
     },
 }
 
+/// Tells one request of a client from every other: random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(pub [u8; 16]);
+
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
+    /// By which a repetition is known: it is answered as the first was, and changes nothing. A refusal is not
+    /// remembered, as it has changed nothing.
+    #[serde(skip)]
+    pub request: Option<RequestId>,
     /// The account.
     pub account: AccountId,
     /// What to do there.
@@ -200,6 +221,79 @@ pub enum Action {
     DeleteAccount,
     /// Goes on removing what was deleted. → [`Response::Purged`].
     Purge,
+    /// Takes rows of an account that is on its way to this shard. → [`Response::Done`].
+    Install {
+        /// The move. A newer one takes over what an older one has brought.
+        of: MoveId,
+        /// How many times rows were installed before: what was found to differ since is refused.
+        after: u64,
+        /// At most [`INSTALL_ROWS_MAX`], and [`INSTALL_BYTES_MAX`] together.
+        rows: Vec<MovedRow>,
+        /// The account's own row where it comes from, when with these rows all is here: no more are taken then.
+        whole: Option<Vec<u8>>,
+    },
+    /// Nothing in the account changes any more in this shard, as it is on its way to another. → [`Response::Done`].
+    Seal {
+        /// The move.
+        of: MoveId,
+    },
+    /// The account stays: said once the directory has given the move up. → [`Response::Done`].
+    Unseal {
+        /// The move.
+        of: MoveId,
+    },
+    /// The account is here: said once the directory has finished the move. → [`Response::Done`].
+    Adopt {
+        /// The move.
+        of: MoveId,
+    },
+    /// The account is not here, or stays elsewhere: said once the directory has ended the move. Begins to remove what is
+    /// here of it. → [`Response::Purged`].
+    Clear {
+        /// The move.
+        of: MoveId,
+    },
+}
+
+/// A row of an account that moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedRow {
+    /// Its key without shard and account.
+    pub tail: Vec<u8>,
+    /// `None`: it is to be removed.
+    pub value: Option<Vec<u8>>,
+}
+
+impl MovedRow {
+    /// The body to which it refers, and the size of that, if it is of a message.
+    pub fn body(&self) -> Option<(BodyHash, u64)> {
+        let kind = self.tail.get(MAILBOX_BYTES)?;
+        let row = MessageRow::decode(self.value.as_deref()?).filter(|_| *kind == Kind::Message as u8)?;
+        Some((row.body, row.size))
+    }
+}
+
+impl Action {
+    /// True when nothing is done twice, and nobody is told wrong, if it is carried out again right after the first
+    /// time. All others need a [`Command::request`] to be repeated.
+    pub fn is_harmless_again(&self) -> bool {
+        match self {
+            Action::Ensure | Action::Deliver { .. } | Action::Import { .. } => true,
+            Action::Subscribe { .. } | Action::SetSpecialUse { .. } => true,
+            Action::DeleteAccount | Action::Purge => true,
+            // What they bring about is known by the state of the account.
+            Action::Seal { .. } | Action::Unseal { .. } | Action::Adopt { .. } | Action::Clear { .. } => true,
+            // The second time it is refused, whatever the first was answered.
+            Action::Install { .. } => true,
+            // The second time, the messages were changed after that.
+            Action::Store { unchanged_since, .. } => unchanged_since.is_none(),
+            // The second time, there would be nothing to tell of.
+            Action::Expunge { .. } | Action::Delete { .. } | Action::Rename { .. } => false,
+            Action::Append { .. } | Action::Copy { .. } | Action::Move { .. } | Action::Create { .. } => {
+                false
+            }
+        }
+    }
 }
 
 /// How STORE changes flags.
@@ -339,6 +433,15 @@ pub enum Refusal {
     /// The UIDs of the mailbox are used up.
     #[error("the mailbox takes no more messages")]
     MailboxFull,
+    /// The account is in another shard, or on its way from one to another: to be asked for there, or again.
+    #[error("the account is in another shard, or on its way to one")]
+    Moved,
+    /// A step of a move for which the account is not in the right state here (any more). The mover looks anew.
+    #[error("the account is not where this step of a move finds it")]
+    NotMoving,
+    /// A step of a move with a row that no account has. The mover's fault.
+    #[error("a row that no account has")]
+    BadRow,
 }
 
 fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
@@ -356,9 +459,17 @@ fn decode<'a, T: Deserialize<'a>>(version: u8, bytes: &'a [u8]) -> Result<T, cra
 }
 
 impl Command {
+    /// One without a name.
+    pub fn new(account: AccountId, action: Action) -> Command {
+        Command { request: None, account, action }
+    }
+
     /// As bytes, for the log.
     pub fn encode(&self) -> Vec<u8> {
-        encode(COMMAND_VERSION, self)
+        let Some(RequestId(id)) = self.request else { return encode(COMMAND_VERSION, self) };
+        let mut bytes = vec![NAMED_COMMAND_VERSION];
+        bytes.extend_from_slice(&id);
+        postcard::to_extend(self, bytes).unwrap_or_default()
     }
 
     /// From the log.
@@ -366,7 +477,13 @@ impl Command {
     /// # Errors
     /// [`crate::Error::Version`] when it was written by a newer program.
     pub fn decode(bytes: &[u8]) -> Result<Command, crate::Error> {
-        decode(COMMAND_VERSION, bytes)
+        let Some((&NAMED_COMMAND_VERSION, rest)) = bytes.split_first() else {
+            return decode(COMMAND_VERSION, bytes);
+        };
+        let bad = || crate::Error::Version(NAMED_COMMAND_VERSION);
+        let (id, rest) = rest.split_first_chunk::<16>().ok_or_else(bad)?;
+        let command: Command = postcard::from_bytes(rest).map_err(|_| bad())?;
+        Ok(Command { request: Some(RequestId(*id)), ..command })
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) enum Kind {
     Delivery = 4,
     /// A deleted mailbox whose messages are not all removed yet.
     Doomed = 5,
+    /// A named command that was carried out, with its answer.
+    Request = 6,
     /// Counters of a mailbox.
     Mailbox = 16,
     /// Keywords of a mailbox.
@@ -61,7 +63,7 @@ impl Kind {
     pub(crate) fn of(byte: u8) -> Option<Kind> {
         use Kind::{
             Account, Block, Change, Deleted, Delivery, Doomed, Expunged, Keywords, Mailbox, Message, Name,
-            Subscription,
+            Request, Subscription,
         };
         [
             Account,
@@ -69,6 +71,7 @@ impl Kind {
             Subscription,
             Delivery,
             Doomed,
+            Request,
             Mailbox,
             Keywords,
             Block,
@@ -88,6 +91,7 @@ impl Kind {
             Kind::Subscription => "subscription",
             Kind::Delivery => "delivery",
             Kind::Doomed => "deleted mailbox",
+            Kind::Request => "named command",
             Kind::Mailbox => "mailbox",
             Kind::Keywords => "keyword",
             Kind::Block => "UID block",
@@ -99,6 +103,15 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// True for rows of the account itself, false for those of a mailbox.
+    pub(crate) fn is_of_account(self) -> bool {
+        (self as u8) < Kind::Mailbox as u8
+    }
+}
+
+/// The length of shard and account.
+pub(crate) const ACCOUNT_HEAD: usize = 4 + 8;
 /// The length of shard, account, mailbox and kind.
 pub(crate) const HEAD: usize = 4 + 8 + 4 + 1;
 
@@ -120,6 +133,13 @@ impl AccountRef {
         let mut key = Vec::with_capacity(HEAD);
         key.extend_from_slice(&self.shard.0.to_be_bytes());
         key.extend_from_slice(&self.account.0.to_be_bytes());
+        key
+    }
+
+    /// A key of the account by what comes after shard and account.
+    pub(crate) fn whole_key(self, tail: &[u8]) -> Vec<u8> {
+        let mut key = self.prefix();
+        key.extend_from_slice(tail);
         key
     }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, HexKey};
 use crate::flags::KeywordTable;
 use crate::key::{AccountRef, Kind, MailboxRef, Parsed};
 use crate::name::MailboxName;
-use crate::rows::{AccountRow, AccountState, MailboxRow, MessageRow, NameRow, SpecialUse};
+use crate::rows::{AccountRow, AccountState, MailboxRow, MessageRow, MoveId, NameRow, SpecialUse};
 use estafette_storage::{Direction, Family, Read, Row, Scan};
 use estafette_types::{AccountId, ModSeq, ShardId, Uid, UidSet};
 use std::collections::BTreeSet;
@@ -79,13 +79,18 @@ pub(crate) fn scan<R: Read + ?Sized>(rows: &R, range: Range<Vec<u8>>) -> Result<
 }
 
 /// The account's row in any state.
-pub(crate) fn account_row<R: Read + ?Sized>(rows: &R, at: AccountRef) -> Result<Option<AccountRow>, Error> {
+pub fn account_row<R: Read + ?Sized>(rows: &R, at: AccountRef) -> Result<Option<AccountRow>, Error> {
     row(rows, Kind::Account, at.key(Kind::Account, &[]), AccountRow::decode)
 }
 
-/// Counters and usage of an account; `None`: it was never touched, or is deleted.
+/// Counters and usage of an account; `None`: it was never touched, is deleted, or is not (all) in this shard.
 pub fn account<R: Read + ?Sized>(rows: &R, at: AccountRef) -> Result<Option<AccountRow>, Error> {
-    Ok(account_row(rows, at)?.filter(|row| row.state == AccountState::Live))
+    Ok(account_row(rows, at)?.filter(|row| row.state.is_whole()))
+}
+
+/// The state of an account in a shard, with the last move that the shard had a part in; `None`: it was never touched.
+pub fn state<R: Read + ?Sized>(rows: &R, at: AccountRef) -> Result<Option<(AccountState, MoveId)>, Error> {
+    Ok(account_row(rows, at)?.map(|row| (row.state, row.last_move)))
 }
 
 /// Bytes and messages of an account.
@@ -365,7 +370,7 @@ pub(crate) fn decode_expunged(bytes: &[u8]) -> Option<UidSet> {
 pub struct FoundAccount {
     /// The account.
     pub at: AccountRef,
-    /// In use, deleted, or gone.
+    /// In use, deleted, or on its way.
     pub state: AccountState,
     /// Something that was deleted waits to be removed: [`crate::Action::Purge`] goes on with it.
     pub unfinished: bool,
@@ -386,5 +391,7 @@ pub fn next_account<R: Read + ?Sized>(
     let at = key.at.owner();
     let state = account_row(rows, at)?.map_or(AccountState::Live, |row| row.state);
     let waiting = scan(rows, at.kind_range(Kind::Doomed))?.next().transpose()?.is_some();
-    Ok(Some(FoundAccount { at, state, unfinished: waiting || state == AccountState::Doomed }))
+    let going = matches!(state, AccountState::Doomed | AccountState::Leaving);
+    let unfinished = going || (waiting && state == AccountState::Live);
+    Ok(Some(FoundAccount { at, state, unfinished }))
 }

@@ -18,7 +18,45 @@ pub enum AccountState {
     Doomed,
     /// Deleted and empty. The row stays, so that a late delivery does not bring the account back.
     Gone,
+    /// On its way to another shard: all is here, and nothing changes any more.
+    Sealed,
+    /// On its way here: some of it has come.
+    Arriving,
+    /// On its way here: all of it has come.
+    Ready,
+    /// In another shard; what was here waits to be removed.
+    Leaving,
+    /// In another shard, and nothing is left here. The row stays, so that who looks for the account here is told.
+    Moved,
 }
+
+impl AccountState {
+    /// Every one, in the order of their numbers on disk, from 0. The first three are those of rows before version 3.
+    const ALL: [AccountState; 8] = [
+        AccountState::Live,
+        AccountState::Doomed,
+        AccountState::Gone,
+        AccountState::Sealed,
+        AccountState::Arriving,
+        AccountState::Ready,
+        AccountState::Leaving,
+        AccountState::Moved,
+    ];
+
+    /// True when all that belongs to the account can be read here.
+    pub fn is_whole(self) -> bool {
+        matches!(self, AccountState::Live | AccountState::Sealed | AccountState::Ready)
+    }
+
+    /// True when the account is in another shard, or not quite here yet.
+    pub fn is_elsewhere(self) -> bool {
+        matches!(self, AccountState::Arriving | AccountState::Leaving | AccountState::Moved)
+    }
+}
+
+/// Tells one move of an account to another shard from every other: greater for each that the directory begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MoveId(pub u64);
 
 /// Counters and usage of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,16 +79,44 @@ pub struct AccountRow {
     pub last_uid_validity: u32,
     /// The period of the newest remembered delivery.
     pub delivery_period: u32,
+    /// The period of the newest remembered named command; 0 when there was none yet.
+    pub request_period: u32,
+    /// The last move that this shard had a part in; 0 when there was none.
+    pub last_move: MoveId,
+    /// How many times rows were installed while the account is on its way here.
+    pub installed: u64,
 }
 
 impl AccountRow {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        Writer::new(1)
-            .byte(match self.state {
-                AccountState::Live => 0,
-                AccountState::Doomed => 1,
-                AccountState::Gone => 2,
-            })
+    /// That of an account without anything, in a state other than [`AccountState::Live`].
+    pub(crate) fn empty(state: AccountState, time_ms: u64) -> AccountRow {
+        AccountRow {
+            state,
+            created_ms: time_ms,
+            bytes: 0,
+            messages: 0,
+            mailboxes: 0,
+            next_mailbox: MailboxId(1),
+            next_email: EmailId(1),
+            last_uid_validity: 0,
+            delivery_period: 0,
+            request_period: 0,
+            last_move: MoveId(0),
+            installed: 0,
+        }
+    }
+
+    /// As it is stored.
+    pub fn encode(&self) -> Vec<u8> {
+        // An account of a node on its own never has a named command, and its row stays as it was.
+        let version = match (self.last_move, self.request_period) {
+            (MoveId(0), 0) => 1,
+            (MoveId(0), _) => 2,
+            _ => 3,
+        };
+        let state = AccountState::ALL.into_iter().zip(0_u8..).find(|(state, _)| *state == self.state);
+        let row = Writer::new(version)
+            .byte(state.map_or(0, |(_, number)| number))
             .number(self.created_ms)
             .number(self.bytes)
             .number(self.messages)
@@ -58,18 +124,16 @@ impl AccountRow {
             .number(self.next_mailbox.0)
             .number(self.next_email.0)
             .number(self.last_uid_validity)
-            .number(self.delivery_period)
-            .done()
+            .number(self.delivery_period);
+        let row = if version == 1 { row } else { row.number(self.request_period) };
+        if version < 3 { row.done() } else { row.number(self.last_move.0).number(self.installed).done() }
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<AccountRow> {
-        let mut reader = Reader::new(bytes, 1)?;
-        let state = match reader.byte()? {
-            0 => AccountState::Live,
-            1 => AccountState::Doomed,
-            2 => AccountState::Gone,
-            _ => return None,
-        };
+        let version = bytes.first().copied().filter(|version| (1..=3).contains(version))?;
+        let mut reader = Reader::new(bytes, version)?;
+        let number = usize::from(reader.byte()?);
+        let state = *AccountState::ALL.get(number).filter(|_| number < 3 || version == 3)?;
         let row = AccountRow {
             state,
             created_ms: reader.number()?,
@@ -80,6 +144,9 @@ impl AccountRow {
             next_email: EmailId(reader.number()?),
             last_uid_validity: reader.short()?,
             delivery_period: reader.short()?,
+            request_period: if version == 1 { 0 } else { reader.short()? },
+            last_move: MoveId(if version < 3 { 0 } else { reader.number()? }),
+            installed: if version < 3 { 0 } else { reader.number()? },
         };
         reader.end(row)
     }
@@ -360,10 +427,23 @@ mod tests {
             next_email: EmailId(7),
             last_uid_validity: 8,
             delivery_period: 9,
+            request_period: 0,
+            last_move: MoveId(0),
+            installed: 0,
         };
         let bytes = [1, 1, 0xAC, 2, 1, 2, 5, 6, 7, 8, 9];
         assert_eq!(account.encode(), bytes);
         assert_eq!(AccountRow::decode(&bytes), Some(account));
+        let account = AccountRow { request_period: 10, ..account };
+        let bytes = [2, 1, 0xAC, 2, 1, 2, 5, 6, 7, 8, 9, 10];
+        assert_eq!(account.encode(), bytes);
+        assert_eq!(AccountRow::decode(&bytes), Some(account));
+        let account =
+            AccountRow { state: AccountState::Ready, last_move: MoveId(300), installed: 2, ..account };
+        let bytes = [3, 5, 0xAC, 2, 1, 2, 5, 6, 7, 8, 9, 10, 0xAC, 2, 2];
+        assert_eq!(account.encode(), bytes);
+        assert_eq!(AccountRow::decode(&bytes), Some(account));
+        assert_eq!(AccountRow::decode(&[2, 5, 0xAC, 2, 1, 2, 5, 6, 7, 8, 9, 10]), None);
 
         let name = NameRow { mailbox: Some(MailboxId(3)), special_use: Some(SpecialUse::Junk) };
         assert_eq!(name.encode(), [1, 3, 3]);

@@ -6,7 +6,7 @@
 //! a woken session sees the change.
 
 use crate::key::{AccountRef, MailboxRef};
-use estafette_types::ModSeq;
+use estafette_types::{AccountId, MailboxId, ModSeq, ShardId};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -15,13 +15,21 @@ use std::sync::Arc;
 /// Locks that the registry is spread over.
 const STRIPES: usize = 64;
 
-/// What can change.
+/// What can change. An account that moves to another shard is watched on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
     /// Messages of a mailbox: new, expunged, other flags. Also the deletion of the mailbox.
-    Mailbox(MailboxRef),
+    Mailbox(AccountId, MailboxId),
     /// Names, subscriptions and uses of the mailboxes of an account.
-    Mailboxes(AccountRef),
+    Mailboxes(AccountId),
+}
+
+impl Topic {
+    fn account(&self) -> AccountId {
+        match self {
+            Topic::Mailbox(account, _) | Topic::Mailboxes(account) => *account,
+        }
+    }
 }
 
 /// A change.
@@ -31,6 +39,8 @@ pub struct News {
     pub topic: Topic,
     /// How far a mailbox has come: its HIGHESTMODSEQ, or [`News::GONE`]. Without meaning for names.
     pub modseq: ModSeq,
+    /// The shard in which it has come so far.
+    pub shard: ShardId,
 }
 
 impl News {
@@ -38,11 +48,11 @@ impl News {
     pub const GONE: ModSeq = ModSeq(u64::MAX);
 
     pub(crate) fn of_mailbox(at: MailboxRef, modseq: ModSeq) -> News {
-        News { topic: Topic::Mailbox(at), modseq }
+        News { topic: Topic::Mailbox(at.account, at.mailbox), modseq, shard: at.shard }
     }
 
     pub(crate) fn of_names(at: AccountRef) -> News {
-        News { topic: Topic::Mailboxes(at), modseq: ModSeq(0) }
+        News { topic: Topic::Mailboxes(at.account), modseq: ModSeq(0), shard: at.shard }
     }
 }
 
@@ -51,6 +61,8 @@ pub trait Listener: Send + Sync {
     /// Something changed. Must return quickly and may be called from any thread; several changes may be
     /// told as one, by the last of them.
     fn changed(&self, token: u64, news: News);
+    /// The account may be on other nodes alone. Must return quickly, too.
+    fn gone(&self, _token: u64) {}
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +120,15 @@ impl Watchers {
         }
     }
 
+    /// Tells all who watch an account of which this holds that it is on other nodes. Looks through all that is watched.
+    pub fn tell_gone(&self, is_gone: impl Fn(AccountId) -> bool) {
+        for stripe in &self.stripes {
+            let topics = stripe.0.lock();
+            let gone = topics.iter().filter(|(topic, _)| is_gone(topic.account()));
+            gone.flat_map(|(_, entries)| entries).for_each(|entry| entry.listener.gone(entry.token));
+        }
+    }
+
     /// How many watches there are, for metrics.
     pub fn count(&self) -> usize {
         self.stripes.iter().map(|stripe| stripe.0.lock().values().map(Vec::len).sum::<usize>()).sum()
@@ -143,7 +164,6 @@ impl Drop for Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use estafette_types::{AccountId, MailboxId, ShardId};
 
     #[derive(Default)]
     struct Heard(Mutex<Vec<(u64, u64)>>);
@@ -160,9 +180,9 @@ mod tests {
         let heard = Arc::new(Heard::default());
         let account = AccountRef { shard: ShardId(1), account: AccountId(1) };
         let (one, two) = (account.mailbox(MailboxId(1)), account.mailbox(MailboxId(2)));
-        let first = watchers.watch(Topic::Mailbox(one), heard.clone(), 7);
-        let _second = watchers.watch(Topic::Mailbox(one), heard.clone(), 8);
-        let _third = watchers.watch(Topic::Mailbox(two), heard.clone(), 9);
+        let first = watchers.watch(Topic::Mailbox(one.account, one.mailbox), heard.clone(), 7);
+        let _second = watchers.watch(Topic::Mailbox(one.account, one.mailbox), heard.clone(), 8);
+        let _third = watchers.watch(Topic::Mailbox(two.account, two.mailbox), heard.clone(), 9);
         let at = |modseq| News::of_mailbox(one, ModSeq(modseq));
         watchers.wake(&mut vec![at(4), at(5), at(3)]);
         drop(first);

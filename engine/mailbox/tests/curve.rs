@@ -20,7 +20,7 @@ const AT: AccountRef = AccountRef { shard: ShardId(1), account: AccountId(1) };
 const ROUNDS: u32 = 200;
 
 fn run(store: &Store, action: Action) {
-    let command = Command { account: AT.account, action };
+    let command = Command::new(AT.account, action);
     let mut tx = store.transaction();
     let context = Context { shard: AT.shard, time_ms: 1_790_000_000_000 };
     apply(&context, &command, &mut tx, &mut Vec::new()).unwrap();

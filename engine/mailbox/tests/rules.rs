@@ -31,7 +31,7 @@ impl Node {
 
     fn run(&mut self, action: Action) -> Response {
         let mut tx = self.store.transaction();
-        let command = Command { account: AT.account, action };
+        let command = Command::new(AT.account, action);
         let context = Context { shard: SHARD, time_ms: self.time_ms };
         let response = apply(&context, &command, &mut tx, &mut Vec::new()).unwrap();
         self.store.apply(tx).unwrap();
@@ -53,7 +53,7 @@ impl Node {
     }
 
     fn sound(&self) {
-        assert_eq!(check(&self.store.view(), SHARD, &mut |_| {}).unwrap().problems, []);
+        assert_eq!(check(&self.store.view(), SHARD, &mut |_, _| {}).unwrap().problems, []);
     }
 }
 
@@ -356,13 +356,13 @@ fn a_change_is_told_to_who_watches() {
     }
     let node = Node::new();
     let (watchers, count) = (Arc::new(Watchers::default()), Arc::new(Count::default()));
-    let _inbox = watchers.watch(Topic::Mailbox(node.inbox()), count.clone(), 1);
-    let _list = watchers.watch(Topic::Mailboxes(AT), count.clone(), 100);
+    let _inbox = watchers.watch(Topic::Mailbox(AT.account, INBOX), count.clone(), 1);
+    let _list = watchers.watch(Topic::Mailboxes(AT.account), count.clone(), 100);
     let mut news = Vec::new();
     let context = Context { shard: SHARD, time_ms: node.time_ms };
     let mut step = |action| {
         let mut tx = node.store.transaction();
-        apply(&context, &Command { account: AT.account, action }, &mut tx, &mut news).unwrap();
+        apply(&context, &Command::new(AT.account, action), &mut tx, &mut news).unwrap();
         node.store.apply(tx).unwrap();
         watchers.wake(&mut news);
         count.0.swap(0, Ordering::Relaxed)
@@ -400,7 +400,7 @@ fn damage_is_found() {
                 Some(bytes) if [20, 22].contains(&key[16]) && !bytes.is_empty() => continue,
                 Some(bytes) => tx.put(Family::Row, &key, bytes),
             }
-            let report = check(&tx, SHARD, &mut |_| {}).unwrap();
+            let report = check(&tx, SHARD, &mut |_, _| {}).unwrap();
             assert!(report.problem_count > 0, "{key:?} {value:?} {damage:?}");
         }
     }

@@ -5,7 +5,8 @@
 
 use crate::Error;
 use crate::meters::Meters;
-use crate::protocol::{Limits, Peer, Protocol, Service};
+use crate::protocol::{Elsewhere, Limits, Protocol, Service};
+use crate::relay::Relay;
 use crate::stream::Stream;
 use crate::thread::{BULK_BYTES, Core, Timer, poll_once, within};
 use bytes::{Bytes, BytesMut};
@@ -20,7 +21,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio_rustls::TlsAcceptor;
 
 /// Bytes asked of the socket at a time while commands are read.
-const READ_COMMAND_BYTES: usize = 4 * 1024;
+pub(crate) const READ_COMMAND_BYTES: usize = 4 * 1024;
 /// An input limit from which a session is taken to read a message.
 const BULK_FROM_BYTES: usize = 256 * 1024;
 /// Output past which it is sent even though the session could go on.
@@ -52,6 +53,8 @@ pub(crate) struct Driver<P: Protocol> {
     /// Output has left while a question was open; the session has still to be told.
     drained: bool,
     closing: bool,
+    /// The session has ended here, and goes on there.
+    elsewhere: Option<Box<Elsewhere>>,
     /// The peer sends nothing more.
     peer_ended: bool,
     pub(crate) traffic: Traffic,
@@ -66,14 +69,12 @@ enum Event {
 
 impl<P: Protocol> Driver<P> {
     pub(crate) fn new(
-        protocol: &P,
-        peer: Peer,
+        (machine, service): (P::Machine, P::Service),
         stream: Stream,
         acceptor: Option<TlsAcceptor>,
         limits: Limits,
         meters: Arc<Meters>,
     ) -> Driver<P> {
-        let (machine, service) = protocol.open(peer);
         Driver {
             machine,
             service,
@@ -91,6 +92,7 @@ impl<P: Protocol> Driver<P> {
             core: Core::current(),
             drained: false,
             closing: false,
+            elsewhere: None,
             peer_ended: false,
             traffic: Traffic::default(),
         }
@@ -110,6 +112,9 @@ impl<P: Protocol> Driver<P> {
             if self.closing {
                 self.flush().await?;
                 return Box::pin(self.finish(!told && !self.peer_ended)).await;
+            }
+            if let Some(elsewhere) = self.elsewhere.take() {
+                return Box::pin(self.relay(*elsewhere)).await;
             }
             match self.wait(told).await? {
                 Event::Read(0) => {
@@ -150,7 +155,7 @@ impl<P: Protocol> Driver<P> {
     async fn settle(&mut self) -> Result<(), Error> {
         loop {
             self.carry_out().await?;
-            if self.closing {
+            if self.closing || self.elsewhere.is_some() {
                 return Ok(());
             }
             if self.output_bytes > OUTPUT_HIGH_BYTES {
@@ -210,12 +215,41 @@ impl<P: Protocol> Driver<P> {
                 let (question, asked) = (P::Service::question(&ask), Instant::now());
                 let answer = self.ask(ask).await?;
                 self.meters.answered(question, asked.elapsed());
-                let now = self.now();
-                self.machine.answered(now, answer, &mut self.actions);
-                self.fresh = true;
+                self.answered(answer);
             }
         }
         Ok(())
+    }
+
+    fn answered(&mut self, answer: <P::Machine as Machine>::Answer) {
+        let now = self.now();
+        self.fresh = true;
+        self.elsewhere = self.service.handed_over();
+        if self.elsewhere.is_none() {
+            return self.machine.answered(now, answer, &mut self.actions);
+        }
+        let mut input = self.machine.handed_over(now, answer, &mut self.actions);
+        input.unsplit(std::mem::take(&mut self.input));
+        self.input = input;
+    }
+
+    /// Carries bytes to where the session goes on, and from there, to its end.
+    async fn relay(&mut self, elsewhere: Elsewhere) -> Result<(), Error> {
+        let Some(stream) = self.stream.as_mut() else { return Ok(()) };
+        self.timer.set(None);
+        let (input, output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
+        self.output_bytes = 0;
+        let mut relay = Relay::new(stream, elsewhere, input, output);
+        let ended = relay.run(&mut self.timer, self.limits.write_timeout).await;
+        let (words, linger) = (relay.words(), relay.may_go_on());
+        self.traffic.received_bytes += relay.traffic.received_bytes;
+        self.traffic.sent_bytes += relay.traffic.sent_bytes;
+        drop(relay);
+        ended?;
+        self.output_bytes = words.as_ref().map_or(0, Bytes::len);
+        self.output.extend(words);
+        self.flush().await?;
+        self.finish(linger).await
     }
 
     /// Puts a question; what was to be sent leaves meanwhile, unless the answer is there at once.

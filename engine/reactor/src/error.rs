@@ -14,6 +14,12 @@ pub enum Error {
     /// The peer's: it took longer than the limit.
     #[error("{0} took too long")]
     TooSlow(&'static str),
+    /// Passing: a session cannot be taken over since all places are taken.
+    #[error("all places for sessions are taken")]
+    Full,
+    /// Passing: a session cannot be taken over any more.
+    #[error("the program is stopping")]
+    Stopping,
     /// Fatal at start: bytes cannot be moved in the way that the settings ask for.
     #[error("{0}")]
     Io(String),

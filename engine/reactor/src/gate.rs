@@ -31,7 +31,8 @@ struct Counts {
 /// A place taken; given back when dropped.
 pub struct Pass {
     counts: Arc<Mutex<Counts>>,
-    address: IpAddr,
+    /// None if the address is counted elsewhere.
+    address: Option<IpAddr>,
 }
 
 impl Gate {
@@ -53,7 +54,17 @@ impl Gate {
         }
         *of_address += 1;
         counts.total += 1;
-        Ok(Pass { counts: Arc::clone(&self.counts), address })
+        Ok(Pass { counts: Arc::clone(&self.counts), address: Some(address) })
+    }
+
+    /// Takes a place for a session whose address is counted where its client is connected.
+    pub fn enter_adopted(&self) -> Result<Pass, Refusal> {
+        let mut counts = self.counts.lock();
+        if counts.total >= self.limits.sessions {
+            return Err(Refusal::Full);
+        }
+        counts.total += 1;
+        Ok(Pass { counts: Arc::clone(&self.counts), address: None })
     }
 
     /// How many sessions there are.
@@ -66,10 +77,11 @@ impl Drop for Pass {
     fn drop(&mut self) {
         let mut counts = self.counts.lock();
         counts.total = counts.total.saturating_sub(1);
-        if let Some(of_address) = counts.by_address.get_mut(&self.address) {
+        let Some(address) = self.address else { return };
+        if let Some(of_address) = counts.by_address.get_mut(&address) {
             *of_address -= 1;
             if *of_address == 0 {
-                counts.by_address.remove(&self.address);
+                counts.by_address.remove(&address);
             }
         }
     }
@@ -107,5 +119,18 @@ mod tests {
         drop(first);
         assert_eq!(gate.sessions(), 2);
         assert!(gate.enter(one).is_ok());
+    }
+
+    #[test]
+    fn who_is_counted_elsewhere_takes_a_place_of_no_address() {
+        let gate = Gate::new(GateLimits { sessions: 2, sessions_per_address: 1 });
+        let one: IpAddr = "192.0.2.1".parse().unwrap();
+        let adopted = gate.enter_adopted().unwrap();
+        let _own = gate.enter(one).unwrap();
+        assert_eq!(gate.enter_adopted().err(), Some(Refusal::Full));
+        assert_eq!(gate.enter(one).err(), Some(Refusal::Full));
+        drop(adopted);
+        assert_eq!((gate.sessions(), gate.enter(one).err()), (1, Some(Refusal::Address)));
+        assert!(gate.enter_adopted().is_ok());
     }
 }

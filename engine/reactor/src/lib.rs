@@ -7,6 +7,7 @@
 //! The only crate with unsafe code: in `thread/uring` and `thread/epoll`, what the kernel reads or writes by address.
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+mod adopter;
 mod balancer;
 mod driver;
 mod error;
@@ -15,13 +16,15 @@ mod io;
 mod listener;
 mod meters;
 mod protocol;
+mod relay;
 mod stream;
 mod thread;
 pub mod tls;
 
+pub use adopter::Adopter;
 pub use error::Error;
 pub use gate::{Gate, GateLimits, Pass};
 pub use io::{Choice, Io, Wanted};
 pub use listener::{Listener, bind, serve};
-pub use protocol::{Limits, Peer, Protocol, Refusal, Service, SessionId};
+pub use protocol::{Duplex, Elsewhere, Limits, Parted, Parting, Peer, Protocol, Refusal, Service, SessionId};
 pub use thread::Threads;

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::balancer::read_header;
 use crate::driver::Driver;
-use crate::gate::Gate;
+use crate::gate::{Gate, Pass};
 use crate::meters::Meters;
 use crate::protocol::{Limits, Peer, Protocol, Service, SessionId};
 use crate::stream::Stream;
@@ -83,14 +83,14 @@ pub fn bind(address: SocketAddr, count: usize, patience: Duration) -> Result<Vec
 }
 
 /// What the sessions of a listener share.
-struct Serving<P> {
-    protocol: Arc<P>,
-    acceptor: Option<TlsAcceptor>,
-    implicit_tls: bool,
-    limits: Limits,
-    proxy_from: Arc<Networks>,
-    meters: Arc<Meters>,
-    gate: Gate,
+pub(crate) struct Serving<P> {
+    pub(crate) protocol: Arc<P>,
+    pub(crate) acceptor: Option<TlsAcceptor>,
+    pub(crate) implicit_tls: bool,
+    pub(crate) limits: Limits,
+    pub(crate) proxy_from: Arc<Networks>,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) gate: Gate,
 }
 
 /// Serves until `stopping` turns true and the sessions have ended or the drain limit is over.
@@ -178,18 +178,33 @@ async fn connection<P: Protocol>(
             return;
         }
     };
-    let session = SessionId(SESSIONS.fetch_add(1, Ordering::Relaxed));
-    let peer = Peer { session, remote, local, implicit_tls: serving.implicit_tls };
+    let peer = Peer { session: next_session(), remote, local, implicit_tls: serving.implicit_tls };
+    session(serving, serving.protocol.open(peer), peer, socket, pass).await;
+}
+
+/// The number of one more session.
+pub(crate) fn next_session() -> SessionId {
+    SessionId(SESSIONS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Runs a session from its beginning to its end.
+pub(crate) async fn session<P: Protocol>(
+    serving: &Serving<P>,
+    opened: (P::Machine, P::Service),
+    peer: Peer,
+    socket: Socket,
+    pass: Pass,
+) {
+    let name = serving.protocol.name();
     let _open = serving.meters.opened();
-    let mut driver = Box::new(Driver::new(
-        serving.protocol.as_ref(),
-        peer,
+    let mut driver = Box::new(Driver::<P>::new(
+        opened,
         Stream::Plain(socket),
         serving.acceptor.clone(),
         serving.limits,
         Arc::clone(&serving.meters),
     ));
-    let span = info_span!("session", id = %session, listener = name, peer = %remote);
+    let span = info_span!("session", id = %peer.session, listener = name, peer = %peer.remote);
     let ended = driver.run(serving.implicit_tls).instrument(span.clone()).await;
     span.in_scope(|| match ended {
         Ok(()) => debug!("the session ended"),

@@ -5,6 +5,7 @@ use estafette_machine::Machine;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A number for each connection since the start of the program; stands in every line of its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,14 +53,49 @@ impl Refusal {
 pub trait Service<M: Machine>: Send + 'static {
     /// The kinds of questions, as they stand in metrics.
     const QUESTIONS: &'static [&'static str];
-    /// Of which kind a question is: its place in [`Service::QUESTIONS`].
+    /// Of which kind a question is: its place in [`Service::QUESTIONS`]. One past the last is not counted.
     fn question(ask: &M::Ask) -> usize;
     /// Answers a question.
     fn answer(&mut self, ask: M::Ask) -> impl Future<Output = M::Answer> + Send;
+    /// Where the session goes on, if the question that was answered last has ended it here.
+    fn handed_over(&mut self) -> Option<Box<Elsewhere>> {
+        None
+    }
     /// Resolves when something that the session watches has changed. May be dropped at any time.
     fn changed(&mut self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
+}
+
+/// Where a session goes on that has ended here.
+pub struct Elsewhere {
+    /// Bytes of the client to there, and from there to the client. Its end is that of the session, and an error means that
+    /// the session was lost.
+    pub stream: Box<dyn Duplex>,
+    /// What is to be said when it is over.
+    pub parting: Box<dyn Parting>,
+}
+
+/// Bytes both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
+
+/// Looks on at what a client is told from elsewhere, to know what may be added in the end.
+pub trait Parting: Send + Sync {
+    /// The client is told this.
+    fn told(&mut self, bytes: &[u8]);
+    /// What can be said behind all that was told; `None` if it would be taken for part of that.
+    fn words(&self, why: Parted) -> Option<Bytes>;
+}
+
+/// Why nothing more comes from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parted {
+    /// It was lost.
+    Lost,
+    /// The program here stops.
+    Stopping,
 }
 
 /// Makes the sessions of a listener.

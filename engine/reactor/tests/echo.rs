@@ -1,6 +1,9 @@
 //! The driver keeps the promises of `estafette_machine`, shown with a machine that echoes lines.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[macro_use]
+mod both;
+
 use bytes::{Bytes, BytesMut};
 use estafette_machine::{Action, Actions, Machine, Now, Tls};
 use estafette_proxy::Addresses;
@@ -484,35 +487,6 @@ async fn a_balancer_says_who_is_there(io: Io) {
     // The end, or a reset since the line was not read.
     let _ = client.read_to_end(&mut rest).await;
     assert!(rest.is_empty());
-}
-
-/// Each of them runs on both drivers; io_uring is skipped where the kernel forbids it, unless it is asked for.
-macro_rules! on_both {
-    ($($test:ident),* $(,)?) => {
-        mod uring {
-            $(
-                #[tokio::test]
-                async fn $test() {
-                    match Wanted::Only(Io::Uring).choose(1) {
-                        Ok(choice) => super::$test(choice.io).await,
-                        Err(error) if std::env::var("ESTAFETTE_TEST_IO").is_ok_and(|io| io == "uring") => {
-                            panic!("{error}")
-                        }
-                        Err(error) => eprintln!("skipped: {error}"),
-                    }
-                }
-            )*
-            use super::{Io, Wanted};
-        }
-        mod epoll {
-            $(
-                #[tokio::test]
-                async fn $test() {
-                    super::$test(super::Io::Epoll).await;
-                }
-            )*
-        }
-    };
 }
 
 on_both!(

@@ -6,11 +6,12 @@ use crate::login;
 use crate::node::StartError;
 use estafette_delivery::Acceptor;
 use estafette_delivery::outbound::{self, RelayTarget, Schedule, Sender};
+use estafette_raft::NodeId;
 use estafette_reactor::tls::Certificates;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Pause between two rounds of removing bodies that nothing names.
 const COLLECT_PAUSE: Duration = Duration::from_secs(30);
@@ -19,28 +20,31 @@ const COLLECT_BODIES: usize = 1_000;
 /// Pause between two readings of gauges.
 const GAUGES_PAUSE: Duration = Duration::from_secs(5);
 
-/// Starts all of it.
+/// Starts all of it. What is returned ends by itself once it is told to stop, and is to be waited for: it is the sender, who
+/// may be about to hear whether a message was taken.
 pub(crate) fn start(
     engine: &Arc<Engine>,
     acceptor: &Acceptor,
     certificates: Arc<Certificates>,
     stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
-) -> Result<(), StartError> {
+) -> Result<JoinHandle<()>, StartError> {
     tasks.spawn(login::share_failures(Arc::clone(engine)));
     tasks.spawn(login::expire_verified(Arc::clone(engine)));
     tasks.spawn(collect(Arc::clone(engine)));
-    tasks.spawn(crate::sweep::run(Arc::clone(engine)));
     tasks.spawn(gauges(Arc::clone(engine)));
     tasks.spawn(reload(certificates, Duration::from_secs(engine.config.tls.reload_seconds.max(1))));
-    let settings = outbound_settings(&engine.config, &engine.hostname)?;
+    let settings = outbound_settings(&engine.config, &engine.hostname, engine.cluster.id())?;
     let sender = Sender::new(engine.store.clone(), acceptor.clone(), Arc::clone(&engine.wakeup), settings)
         .map_err(EngineError::from)?;
-    tasks.spawn(sender.run(stopping.clone()));
-    Ok(())
+    Ok(tokio::spawn(sender.run(stopping.clone())))
 }
 
-fn outbound_settings(config: &Config, hostname: &str) -> Result<outbound::Settings, StartError> {
+fn outbound_settings(
+    config: &Config,
+    hostname: &str,
+    node: NodeId,
+) -> Result<outbound::Settings, StartError> {
     let seconds = Duration::from_secs;
     let queue = &config.queue;
     let schedule = Schedule {
@@ -50,7 +54,8 @@ fn outbound_settings(config: &Config, hostname: &str) -> Result<outbound::Settin
         delay_notice: Some(seconds(queue.delay_notice_seconds)).filter(|pause| !pause.is_zero()),
     };
     let relay = if config.relay.host.is_empty() { None } else { Some(relay(config, hostname)?) };
-    Ok(outbound::Settings { hostname: hostname.to_owned(), relay, schedule })
+    let claims = outbound::ClaimSettings { node, ..outbound::ClaimSettings::default() };
+    Ok(outbound::Settings { hostname: hostname.to_owned(), relay, schedule, claims })
 }
 
 fn relay(config: &Config, hostname: &str) -> Result<RelayTarget, StartError> {

@@ -16,6 +16,12 @@ const STORE_FILES_MAX: u64 = 1024;
 const OTHERS: u64 = 768;
 /// Direct descriptors that the kernel gives one ring at most; fewer if fewer files may be open.
 const DIRECT_MAX: u64 = 1 << 20;
+/// Files of a session that is handed from one node to another, on both of them together: each may be either.
+const STREAM_FILES: usize = 3;
+/// Such sessions of each direction at most.
+const STREAMS_MAX: usize = 50_000;
+/// And at least, out of the files that nobody has counted.
+const STREAMS_MIN: usize = 64;
 /// What is assumed when there is no limit.
 const UNLIMITED: u64 = 1 << 20;
 
@@ -37,6 +43,8 @@ pub(crate) struct Places {
     pub(crate) sessions: usize,
     /// Connections of one thread, where it has to be said beforehand.
     pub(crate) connections: u32,
+    /// Sessions that are handed to other nodes, and as many that come from them.
+    pub(crate) streams: usize,
 }
 
 impl Descriptors {
@@ -48,10 +56,11 @@ impl Descriptors {
         Descriptors::divide(current.unwrap_or(UNLIMITED))
     }
 
-    /// How many of the sessions that are wanted have places on so many threads.
-    pub(crate) fn places(self, io: Io, threads: usize, wanted: usize) -> Places {
+    /// How many of the sessions that are wanted have places on so many threads. `joined`: there are other nodes.
+    pub(crate) fn places(self, io: Io, threads: usize, wanted: usize, joined: bool) -> Places {
+        let for_streams = if joined { self.sessions / 4 } else { 0 };
         let (sessions, connections) = match io {
-            Io::Epoll => (wanted.min(self.sessions), 0),
+            Io::Epoll => (wanted.min(self.sessions - for_streams), 0),
             Io::Uring => {
                 let share = wanted.div_ceil(threads);
                 let each = self.direct.min(share.saturating_add(share / 4).saturating_add(SLACK));
@@ -59,7 +68,13 @@ impl Descriptors {
                 (wanted.min((each - each / 10).saturating_mul(threads)), each)
             }
         };
-        Places { sessions, connections: u32::try_from(connections).unwrap_or(u32::MAX) }
+        let left = match io {
+            Io::Epoll => self.sessions - sessions,
+            Io::Uring => self.sessions,
+        };
+        // A node that founds a cluster while it runs has few.
+        let streams = STREAMS_MAX.min(left / STREAM_FILES).max(STREAMS_MIN);
+        Places { sessions, connections: u32::try_from(connections).unwrap_or(u32::MAX), streams }
     }
 
     /// Half of what there is stays with the store where it is little.
@@ -94,12 +109,24 @@ mod tests {
     #[test]
     fn direct_descriptors_get_round_the_limit_of_files() {
         let places = |io, limit, threads, wanted| {
-            let Places { sessions, connections } = Descriptors::divide(limit).places(io, threads, wanted);
-            (sessions, connections)
+            let places = Descriptors::divide(limit).places(io, threads, wanted, false);
+            (places.sessions, places.connections)
         };
         assert_eq!(places(Io::Epoll, 20_000, 2, 100_000), (18_208, 0));
         assert_eq!(places(Io::Uring, 20_000, 2, 100_000), (36_000, 20_000));
         assert_eq!(places(Io::Uring, 20_000, 3, 50_000), (50_000, 20_000));
         assert_eq!(places(Io::Uring, 1 << 20, 2, 1_000), (1_000, 881));
+    }
+
+    #[test]
+    fn sessions_of_a_cluster_leave_files_for_the_ways_between_nodes() {
+        let places = |io, limit, joined| {
+            let Places { sessions, streams, .. } = Descriptors::divide(limit).places(io, 2, 100_000, joined);
+            (sessions, streams)
+        };
+        assert_eq!(places(Io::Epoll, 20_000, false), (18_208, STREAMS_MIN));
+        assert_eq!(places(Io::Epoll, 20_000, true), (13_656, 1517));
+        assert_eq!(places(Io::Uring, 20_000, true), (36_000, 6069));
+        assert_eq!(places(Io::Epoll, 524_288, true), (100_000, STREAMS_MAX));
     }
 }

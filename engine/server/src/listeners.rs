@@ -1,19 +1,21 @@
 //! Opens the listeners of a node and gives each its protocol and settings.
 
+use crate::cluster::Doorway;
 use crate::config::{Config, Endpoint};
 use crate::engine::Engine;
 use crate::node::StartError;
+use crate::services::elsewhere::Doorman;
 use crate::services::{ImapProtocol, Pop3Protocol, SmtpProtocol};
 use estafette_delivery::Acceptor;
 use estafette_imap::codec::framer::Limits as ImapLimits;
 use estafette_reactor::tls::Certificates;
-use estafette_reactor::{Gate, GateLimits, Limits, Listener, Protocol, Threads, bind, serve};
+use estafette_reactor::{Adopter, Gate, GateLimits, Limits, Listener, Protocol, Threads, bind, serve};
 use estafette_smtp::server::{Kind, ServerConfig, TlsMode};
 use estafette_types::Networks;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,6 +25,8 @@ use tokio::task::JoinSet;
 pub(crate) struct Bound {
     addresses: BTreeMap<String, SocketAddr>,
     tasks: JoinSet<()>,
+    /// Takes sessions of other nodes.
+    doorman: Option<Arc<Doorman>>,
     /// The last to go: what still runs on them when the drain limit is over is dropped.
     threads: Option<Arc<Threads>>,
 }
@@ -36,6 +40,7 @@ impl Bound {
     /// Resolves when all sessions have ended after the stop was told.
     pub(crate) async fn drained(&mut self) {
         while self.tasks.join_next().await.is_some() {}
+        self.doorman = None;
         self.threads = None;
     }
 }
@@ -77,6 +82,15 @@ impl Opener<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// The same for sessions that come from other nodes.
+    fn adopter<P: Protocol>(&mut self, protocol: P) -> Arc<Adopter<P>> {
+        let (threads, gate) = (Arc::clone(&self.threads), self.gate.clone());
+        let (adopter, drained) =
+            Adopter::new(threads, Arc::new(protocol), self.limits, gate, self.stopping.clone());
+        self.bound.tasks.spawn(drained);
+        adopter
     }
 
     fn note(&mut self, name: &str, sockets: &[TcpListener]) -> Result<(), StartError> {
@@ -147,14 +161,23 @@ pub(crate) fn start(
         };
         opener.open(protocol, endpoints, tls == TlsMode::Implicit)?;
     }
+    let mut doorman = Doorman { engine: Arc::clone(engine), imap: Vec::new(), pop3: Vec::new() };
     for (name, implicit, endpoints) in [("imap", false, &listen.imap), ("imaps", true, &listen.imaps)] {
         let config = Arc::new(imap_settings(config, &engine.hostname, !implicit));
-        opener.open(ImapProtocol { name, engine: Arc::clone(engine), config }, endpoints, implicit)?;
+        let protocol = || ImapProtocol { name, engine: Arc::clone(engine), config: Arc::clone(&config) };
+        opener.open(protocol(), endpoints, implicit)?;
+        doorman.imap.push(opener.adopter(protocol()));
     }
     for (name, implicit, endpoints) in [("pop3", false, &listen.pop3), ("pop3s", true, &listen.pop3s)] {
         let config = Arc::new(pop3_settings(config, &engine.hostname, !implicit));
-        opener.open(Pop3Protocol { name, engine: Arc::clone(engine), config }, endpoints, implicit)?;
+        let protocol = || Pop3Protocol { name, engine: Arc::clone(engine), config: Arc::clone(&config) };
+        opener.open(protocol(), endpoints, implicit)?;
+        doorman.pop3.push(opener.adopter(protocol()));
     }
+    let doorman = Arc::new(doorman);
+    let doorway: Weak<dyn Doorway> = Arc::downgrade(&(Arc::clone(&doorman) as Arc<dyn Doorway>));
+    engine.cluster.open_doorway(doorway);
+    opener.bound.doorman = Some(doorman);
     for endpoint in &listen.http {
         let sockets = bind_first(*endpoint, 1, opener.limits.write_timeout)?;
         opener.note("http", &sockets)?;

@@ -5,6 +5,7 @@ mod api;
 mod background;
 mod bootstrap;
 mod cli;
+mod cluster;
 mod config;
 mod descriptors;
 mod engine;
@@ -17,6 +18,8 @@ mod replies;
 mod services;
 mod signals;
 mod sweep;
+#[cfg(test)]
+mod trouble;
 
 /// Gives memory back to the system when sessions, caches or the store have done with it; RocksDB allocates by it too.
 #[global_allocator]

@@ -1,12 +1,13 @@
 //! A node from its start to its end: store, groups, sessions, background work.
 //!
 //! Order of the start: folder, store, groups, first contents, listeners. Order of the end: no new
-//! sessions, those that there are told and drained, then the groups, then the store.
+//! sessions, those that there are told and drained, then others lead, then the groups, then the store.
 
 use crate::background;
 use crate::bootstrap::{self, Demo};
+use crate::cluster::{self, Cluster, ClusterError, Failure, Kept, Link, SOLE_NODE};
 use crate::config::{Config, ConfigError};
-use crate::descriptors::Descriptors;
+use crate::descriptors::{Descriptors, Places};
 use crate::engine::{Engine, EngineError};
 use crate::listeners::{self, Bound};
 use crate::login::{self, Logins};
@@ -14,20 +15,27 @@ use crate::machines::{FailureView, TrafficMachine};
 use crate::ready::Ready;
 use crate::signals::Signals;
 use estafette_delivery::queue::Wakeup;
-use estafette_delivery::{Acceptor, ShardMachine, Shards};
+use estafette_delivery::{Acceptor, Reach, Shards};
 use estafette_directory::DirectoryMachine;
 use estafette_mailbox::{Maildrops, Structures, UidMaps, Watchers};
-use estafette_raft::{GroupId, Node as RaftNode, NodeId};
+use estafette_raft::{Group, GroupId, Node as RaftNode};
 use estafette_reactor::{Io, Threads, tls};
 use estafette_storage::Store;
-use estafette_types::ShardId;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The identifier of a node that is alone.
-const SOLE_NODE: NodeId = NodeId(1);
+/// How long the start waits for the control group of a cluster, which may have no majority yet; then it goes on.
+const CONTROL_WAIT: Duration = Duration::from_secs(20);
+/// Likewise for a shard.
+const SHARD_WAIT: Duration = Duration::from_secs(5);
+
+/// How long one try of a proposal waits for a leader; who proposes it tries again ([`Reach`]).
+const ONE_TRY_MS: u64 = 250;
+
+/// How long a node that stops waits until others lead what it led.
+const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// For what is to be kept of the last moments: failed logins that were not shared yet.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -69,6 +77,9 @@ pub(crate) enum StartError {
     /// The first contents.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Its part in a cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// Signals of the system.
     #[error("signals cannot be awaited: {0}")]
     Signals(std::io::Error),
@@ -98,15 +109,35 @@ pub(crate) enum StartError {
         "the node stopped because its disk failed: a write or sync went wrong, and it is not tried again; see the log"
     )]
     DiskFailed,
+    /// A storage that has lost what was written to it.
+    #[error(
+        "the database of this node is damaged ({0}): if other nodes have its data, remove it from the cluster, \
+         empty its data folder, and join it anew; else save the folder, and restore a backup"
+    )]
+    Damaged(Arc<str>),
+}
+
+impl StartError {
+    /// True if no further start of the program helps, since the data is not whole.
+    pub(crate) fn is_damage(&self) -> bool {
+        use estafette_raft::Error::{Hole, LogBehind, VoteBehind};
+        use estafette_storage::Error::{Behind, Damaged};
+        matches!(
+            self,
+            StartError::Damaged(_)
+                | StartError::Storage(Damaged { .. } | Behind { .. })
+                | StartError::Raft(LogBehind { .. } | VoteBehind { .. } | Hole { .. })
+        )
+    }
 }
 
 /// A running node.
 pub(crate) struct Node {
     engine: Arc<Engine>,
-    raft: RaftNode,
     bound: Bound,
     stop: watch::Sender<bool>,
     tasks: tokio::task::JoinSet<()>,
+    sender: tokio::task::JoinHandle<()>,
 }
 
 impl Node {
@@ -114,7 +145,8 @@ impl Node {
     pub(crate) async fn start(config: Config, options: &StartOptions) -> Result<(Node, Ready), StartError> {
         let mut config = config;
         let descriptors = Descriptors::of_system();
-        let places = |io| descriptors.places(io, config.node.threads(), config.sessions.max);
+        let joined = Kept::read(&options.data)?.is_some();
+        let places = |io| descriptors.places(io, config.node.threads(), config.sessions.max, joined);
         let choice = config.node.io.wanted().choose(places(Io::Uring).connections)?;
         tracing::info!(io = choice.io.name(), reason = choice.reason, "how sessions move their bytes");
         let places = places(choice.io);
@@ -133,65 +165,108 @@ impl Node {
         };
         make_folder(data).map_err(file(data))?;
         let store = open_store(&config, data, descriptors.store_files).await?;
+        let started = Node::start_on(store.clone(), config, choice.io, places, options).await;
+        started.map_err(|error| because_of(&store, error))
+    }
+
+    /// The same with the store open.
+    async fn start_on(
+        store: Store,
+        config: Arc<Config>,
+        io: Io,
+        places: Places,
+        options: &StartOptions,
+    ) -> Result<(Node, Ready), StartError> {
+        let data = &options.data;
         let mut settings = estafette_raft::Settings::new(data.join("snapshots"));
         settings.compact_entries = config.raft.snapshot_after_entries;
         settings.company_wait_ms = config.raft.company_wait_ms;
-        let raft = RaftNode::start(store.clone(), SOLE_NODE, settings)?;
-        let engine = Arc::new(engine(&config, store, &raft).await?);
-        let made = bootstrap::first_contents(&engine).await?;
-        open_shards(&engine, &raft).await?;
+        settings.propose_wait_ms = ONE_TRY_MS.min(config.cluster.write_timeout_ms);
+        settings.fresh_wait_ms = config.cluster.fresh_timeout_ms;
+        let link = Link::with_streams(places.streams);
+        let cluster = cluster_of(&config, data, &store, settings, link)?;
+        let engine = Arc::new(engine(&config, store, cluster).await?);
+        // A node that joined has the contents of the others.
+        let joined = engine.cluster.is_joined();
+        let made = if joined { None } else { bootstrap::first_contents(&engine).await? };
+        open_shards(&engine).await?;
         let demo = match options.demo_accounts {
-            Some(accounts) => Some(bootstrap::demo(&engine, data, accounts, made.as_ref()).await?),
-            None => None,
+            Some(accounts) if engine.cluster.id() == SOLE_NODE => {
+                Some(bootstrap::demo(&engine, data, accounts, made.as_ref()).await?)
+            }
+            _ => None,
         };
         let (files, authority) = certificates(&config, &engine.hostname, data)?;
         let certificates = tls::Certificates::load(files)?;
         let (stop, stopping) = watch::channel(false);
-        let acceptor = Acceptor::new(engine.store.clone(), engine.directory.clone(), engine.shards.clone());
+        let acceptor = Acceptor::new(engine.homes());
         let mut tasks = tokio::task::JoinSet::new();
         let threads = Threads::start(
             engine.config.node.threads(),
-            choice.io,
+            io,
             places.connections,
             &tokio::runtime::Handle::current(),
         )?;
         let bound =
             listeners::start(&engine, &acceptor, &certificates, threads, data, &stopping, &mut tasks)?;
-        background::start(&engine, &acceptor, certificates, &stopping, &mut tasks)?;
-        let ready =
-            Ready::new(choice.io, &bound, made.as_ref(), demo.as_ref().map(Demo::described), authority);
-        Ok((Node { engine, raft, bound, stop, tasks }, ready))
+        let sender = background::start(&engine, &acceptor, certificates, &stopping, &mut tasks)?;
+        engine.cluster.start(&engine, &mut tasks);
+        let ready = Ready::new(io, &bound, made.as_ref(), demo.as_ref().map(Demo::described), authority);
+        Ok((Node { engine, bound, stop, tasks, sender }, ready))
     }
 
-    /// Serves until a signal comes or the disk fails.
+    /// Serves until a signal comes, or its store fails and others serve.
     pub(crate) async fn run(mut self, mut signals: Signals) -> Result<(), StartError> {
-        let failed = self.until_told(&mut signals).await;
+        let failure = self.until_told(&mut signals).await;
         tracing::info!("stopping: sessions are told and drained");
         let _ = self.stop.send(true);
         self.bound.drained().await;
         let _ = tokio::time::timeout(LAST_WORDS, login::share_gathered(&self.engine)).await;
+        // It bounds its own end.
+        let _ = self.sender.await;
         self.tasks.shutdown().await;
-        self.raft.shutdown().await;
-        if failed { Err(StartError::DiskFailed) } else { Ok(()) }
+        self.engine.cluster.raft().hand_over(HAND_OVER).await;
+        self.engine.cluster.shutdown().await;
+        self.engine.cluster.raft().shutdown().await;
+        match failure {
+            Some(Failure::Damaged(reason)) => Err(StartError::Damaged(reason)),
+            Some(Failure::Disk) => Err(StartError::DiskFailed),
+            None => Ok(()),
+        }
     }
 
-    /// True when it ends because the disk failed.
-    async fn until_told(&self, signals: &mut Signals) -> bool {
+    /// Gives the failure when it ends because its store failed.
+    async fn until_told(&self, signals: &mut Signals) -> Option<Failure> {
         let mut look = tokio::time::interval(Duration::from_secs(1));
-        let mut told = false;
+        let mut told = None;
         loop {
             tokio::select! {
-                () = signals.stop() => return false,
+                () = signals.stop() => return None,
                 _ = look.tick() => {
-                    let failed = self.engine.store.health() == estafette_storage::Health::Failed;
-                    if failed && !told {
-                        told = true;
-                        tracing::error!("the disk failed: no writes are taken any more; what is stored can still be read");
+                    if self.engine.cluster.is_removed() {
+                        tracing::error!("this node was removed from the cluster: it ends, and its data folder can be removed");
+                        return None;
                     }
+                    let failure = Failure::of(&self.engine.store);
+                    if let Some(failure) = failure.as_ref().filter(|failure| told.as_ref() != Some(*failure)) {
+                        failure.tell(self.engine.cluster.id(), self.engine.cluster.is_joined());
+                    }
+                    if failure.is_some() && cluster::is_dispensable(&self.engine).await {
+                        tracing::error!("the other nodes go on, and this one ends");
+                        return failure;
+                    }
+                    told = failure;
                 }
             }
         }
     }
+}
+
+/// A start that failed, and came upon damage, failed because of it.
+fn because_of(store: &Store, error: StartError) -> StartError {
+    let Some(reason) = store.damage() else { return error };
+    tracing::error!(%error, "the node cannot start");
+    StartError::Damaged(reason)
 }
 
 fn make_folder(path: &Path) -> std::io::Result<()> {
@@ -213,24 +288,43 @@ async fn open_store(config: &Config, data: &Path, open_files: i32) -> Result<Sto
     Ok(opened??)
 }
 
-async fn engine(config: &Arc<Config>, store: Store, raft: &RaftNode) -> Result<Engine, StartError> {
+fn cluster_of(
+    config: &Arc<Config>,
+    data: &Path,
+    store: &Store,
+    settings: estafette_raft::Settings,
+    link: Link,
+) -> Result<Arc<Cluster>, StartError> {
+    let kept = Kept::read(data)?;
+    let (id, link) = (kept.as_ref().map_or(SOLE_NODE, |kept| kept.node), Arc::new(link));
+    let transport = Arc::clone(&link);
+    let raft = Arc::new(RaftNode::connected(store.clone(), id, transport, settings)?);
+    Ok(Arc::new(Cluster::new(data.to_owned(), config.cluster.clone(), raft, link, kept)))
+}
+
+async fn engine(config: &Arc<Config>, store: Store, cluster: Arc<Cluster>) -> Result<Engine, StartError> {
     let login = config.login.clone();
     let logins = tokio::task::spawn_blocking(move || Logins::new(&login)).await??;
     let directory = DirectoryMachine::new().witnessed_by(logins.witness());
     let view = directory.view();
     let failures = FailureView::default();
-    let control = raft.open(GroupId::CONTROL, Box::new(directory)).await?;
-    let traffic = raft.open(GroupId::TRAFFIC, Box::new(TrafficMachine::new(failures.clone()))).await?;
-    control.ready().await?;
-    traffic.ready().await?;
+    let (raft, joined) = (cluster.raft(), cluster.is_joined());
+    let traffic = Box::new(TrafficMachine::new(failures.clone()));
+    let control = open(raft, GroupId::CONTROL, Box::new(directory), joined).await?;
+    let traffic = open(raft, GroupId::TRAFFIC, traffic, joined).await?;
+    cluster.connect().await?;
+    // The rows that are here already name all nodes.
+    cluster.follow_directory(&view);
+    ready(&control, joined.then_some(CONTROL_WAIT)).await?;
+    ready(&traffic, joined.then_some(SHARD_WAIT)).await?;
     Ok(Engine {
         hostname: hostname(config).into(),
         config: Arc::clone(config),
         store,
         directory: view,
-        control,
+        control: Reach::new(control, config.cluster.patience()),
         traffic,
-        shards: Shards::default(),
+        shards: Shards::new(config.cluster.patience()),
         watchers: Arc::new(Watchers::default()),
         wakeup: Arc::new(Wakeup::default()),
         uid_maps: UidMaps::new(config.storage.uids_cache_bytes),
@@ -238,19 +332,45 @@ async fn engine(config: &Arc<Config>, store: Store, raft: &RaftNode) -> Result<E
         structures: Structures::new(config.storage.structures_cache_bytes),
         logins,
         failures,
+        cluster,
     })
 }
 
-async fn open_shards(engine: &Engine, raft: &RaftNode) -> Result<(), StartError> {
-    let shards: Vec<ShardId> = engine.directory.read().shards().to_vec();
-    for shard in &shards {
-        let machine = ShardMachine::new(*shard, Arc::clone(&engine.watchers), Arc::clone(&engine.wakeup));
-        let group = raft.open(GroupId::shard(shard.0), Box::new(machine)).await?;
-        engine.shards.insert(*shard, group);
+/// A group of all nodes: a node that is alone begins it, one of a cluster is made a member.
+async fn open(
+    raft: &RaftNode,
+    group: GroupId,
+    machine: Box<dyn estafette_raft::Machine>,
+    joined: bool,
+) -> Result<Group, estafette_raft::Error> {
+    if joined { raft.join(group, machine).await } else { raft.open(group, machine).await }
+}
+
+/// Waits until a group is ready, with several nodes only so long: the others may not be there.
+async fn ready(group: &Group, within: Option<Duration>) -> Result<(), estafette_raft::Error> {
+    match within {
+        None => group.ready().await,
+        Some(within) => match tokio::time::timeout(within, group.ready()).await {
+            Ok(ready) => ready,
+            Err(_) => {
+                tracing::warn!(group = %group.id(), "the group has no leader yet: the start goes on without it");
+                Ok(())
+            }
+        },
     }
-    for shard in shards {
-        engine.shards.group(shard).map_err(EngineError::from)?.ready().await?;
+}
+
+async fn open_shards(engine: &Engine) -> Result<(), StartError> {
+    cluster::open_present(engine).await?;
+    let within = engine.cluster.is_joined().then_some(SHARD_WAIT);
+    let mut groups = Vec::new();
+    for shard in engine.shards.all() {
+        groups.push(engine.shards.group(shard).map_err(EngineError::from)?);
     }
+    groups.extend(engine.shards.learned().into_iter().map(|(_, group)| group));
+    let waits = groups.iter().map(|group| ready(group, within));
+    futures_util::future::try_join_all(waits).await?;
+    cluster::look_at_learned(engine).await;
     Ok(())
 }
 
@@ -273,7 +393,9 @@ fn certificates(
     if config.tls.certificates.is_empty() {
         let mut names = vec![hostname.to_owned()];
         names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
-        names.dedup();
+        names.extend(config.listen.addresses().iter().map(ToString::to_string));
+        let mut known = std::collections::HashSet::new();
+        names.retain(|name| known.insert(name.clone()));
         let (files, authority) = tls::self_signed(&data.join("tls"), &names)?;
         return Ok((vec![files], Some(authority)));
     }

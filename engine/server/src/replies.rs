@@ -4,6 +4,7 @@ use crate::engine::EngineError;
 use estafette_delivery::Problem;
 use estafette_imap::session::ask::Failure;
 use estafette_mailbox::Refusal;
+use estafette_pop3::Failure as PopFailure;
 use estafette_smtp::Reply;
 
 /// The SMTP and LMTP reply for a recipient that cannot have a message.
@@ -23,10 +24,28 @@ pub(crate) fn of_problem(problem: &Problem) -> Reply {
         }
         Problem::DiskFull => disk_full(),
         Problem::Fault(error) => {
-            tracing::error!(%error, "a message could not be taken");
+            match error.is_fatal() {
+                true => tracing::error!(%error, "a message could not be taken"),
+                false => tracing::warn!(%error, "a message could not be taken now"),
+            }
             temporary()
         }
     }
+}
+
+/// What is not known here may be known to other nodes, and those cannot be asked (4.4.3: the directory fails).
+pub(crate) fn not_fresh(error: &EngineError) -> Reply {
+    tracing::warn!(%error, "other nodes cannot be asked");
+    Reply::new(
+        451,
+        (4, 4, 3),
+        "temporary failure: the directory cannot be reached now, please try again later",
+    )
+}
+
+/// A login cannot be judged now (RFC 4954 §6).
+pub(crate) fn login_put_off() -> Reply {
+    Reply::new(454, (4, 7, 0), "temporary failure: logins cannot be checked now, please try again later")
 }
 
 /// SPEC M-2.
@@ -48,7 +67,7 @@ pub(crate) fn temporary() -> Reply {
 pub(crate) fn of_refusal(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::OverQuota => Failure::OverQuota,
-        Refusal::NoAccount => Failure::Unavailable,
+        Refusal::NoAccount | Refusal::Moved | Refusal::NotMoving | Refusal::BadRow => Failure::Unavailable,
         Refusal::NoMailbox => Failure::NonExistent,
         Refusal::Exists => Failure::AlreadyExists,
         Refusal::HasChildren => Failure::HasChildren,
@@ -62,11 +81,19 @@ pub(crate) fn of_refusal(refusal: Refusal) -> Failure {
 
 /// What an IMAP client is told when the engine failed.
 pub(crate) fn of_error(error: &EngineError) -> Failure {
-    let passing = match error {
-        EngineError::Raft(error) => !error.is_fatal(),
-        EngineError::Delivery(error) => !error.is_fatal(),
-        _ => false,
-    };
+    if error.is_passing() {
+        tracing::warn!(%error, "a command could not be carried out now");
+        return Failure::Unavailable;
+    }
     tracing::error!(%error, "a command could not be carried out");
-    if passing { Failure::Unavailable } else { Failure::Internal }
+    Failure::Internal
+}
+
+/// What a POP3 client is told when the engine failed.
+pub(crate) fn of_error_in_pop3(error: &EngineError) -> PopFailure {
+    match error.is_passing() {
+        true => tracing::warn!(%error, "a POP3 command could not be carried out now"),
+        false => tracing::error!(%error, "a POP3 command could not be carried out"),
+    }
+    PopFailure::Temporary
 }

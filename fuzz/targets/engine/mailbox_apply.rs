@@ -42,7 +42,7 @@ fn beginnings() -> Vec<Command> {
     };
     let folder = MailboxName::parse("a/b").expect("a name");
     let actions = [deliver(1), deliver(2), deliver(9), Action::Create { name: folder, special_use: None }];
-    actions.into_iter().map(|action| Command { account: AccountId(1), action }).collect()
+    actions.into_iter().map(|action| Command::new(AccountId(1), action)).collect()
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -61,7 +61,7 @@ fuzz_target!(|data: &[u8]| {
         context.time_ms += [0, 1, 1000, 86_400_000][dice.below(4)];
         let response = apply(&context, &command, &mut tx, &mut topics).expect("rows contradict each other");
         assert_eq!(Response::decode(&response.encode()).ok(), Some(response));
-        let report = check(&tx, context.shard, &mut |_| {}).expect("rows that can be read");
+        let report = check(&tx, context.shard, &mut |_, _| {}).expect("rows that can be read");
         assert!(report.problems.is_empty(), "after {command:?}: {:?}", report.problems);
     }
 });

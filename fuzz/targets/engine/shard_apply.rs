@@ -43,9 +43,9 @@ fuzz_target!(|data: &[u8]| {
             other => assert!(!other.expect("rows that can be read").is_empty()),
         }
         machine.written();
-        let report = queue::check(&tx, SHARD, &mut |_| {}).expect("rows that can be read");
+        let report = queue::check(&tx, SHARD, &mut |_, _| {}).expect("rows that can be read");
         assert!(report.problems.is_empty(), "after {command:?}: {:?}", report.problems);
-        let report = estafette_mailbox::check(&tx, SHARD, &mut |_| {}).expect("rows that can be read");
+        let report = estafette_mailbox::check(&tx, SHARD, &mut |_, _| {}).expect("rows that can be read");
         assert!(report.problems.is_empty(), "after {command:?}: {:?}", report.problems);
     }
 });

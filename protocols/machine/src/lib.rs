@@ -13,6 +13,7 @@
 //!   answer piece by piece; input that it had left is given again after a `drained` that did something.
 //! - Nothing is read from the peer while a question is open, so an engine that takes a message part by part
 //!   ([`Deposit`]) slows its sender down.
+//! - An answer may end a session that goes on elsewhere: `handed_over` brings it, and is the last that is called.
 //! - Actions of one step are carried out in their order.
 //! - Bytes that the session leaves in `input` are given again, with what came after them; the
 //!   driver bounds how many it holds, by [`Machine::input_limit`], and calls `overflowed` past it.
@@ -77,6 +78,12 @@ pub trait Machine {
     fn received(&mut self, now: Now, input: &mut BytesMut, out: &mut Actions<Self::Ask>);
     /// The engine answered the open question.
     fn answered(&mut self, now: Now, answer: Self::Answer, out: &mut Actions<Self::Ask>);
+    /// The engine answered the open question, and from here on others go on with the session. It says what is still its own to
+    /// say, asks nothing, and gives back what it has taken of its input and not carried out.
+    fn handed_over(&mut self, now: Now, answer: Self::Answer, out: &mut Actions<Self::Ask>) -> BytesMut {
+        self.answered(now, answer, out);
+        BytesMut::new()
+    }
     /// TLS is up.
     fn secured(&mut self, now: Now, tls: Tls, out: &mut Actions<Self::Ask>);
     /// The timer ran out.

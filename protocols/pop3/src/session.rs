@@ -16,6 +16,7 @@ use crate::maildrop::Maildrop;
 use crate::{Answer, Ask, Config, Error, Failure};
 use bytes::{Buf, Bytes, BytesMut};
 use estafette_machine::{Action, Actions, Machine, Now, Tls};
+use estafette_types::AccountId;
 use login::Exchange;
 use sending::{Listing, Reading};
 use std::sync::Arc;
@@ -73,8 +74,12 @@ enum Busy {
 enum Question {
     Login,
     Open,
+    /// As `Open`, for a session that has nothing to do without its maildrop.
+    Admit(AccountId),
     Read(Reading),
-    Delete { count: u32 },
+    Delete {
+        count: u32,
+    },
 }
 
 impl Session {
@@ -94,6 +99,16 @@ impl Session {
             errors: 0,
             waiting_bytes: 0,
         }
+    }
+
+    /// A session that begins behind a login which was made elsewhere and is still to be answered: it opens the maildrop, says
+    /// how the login ended, and ends with a login that failed.
+    pub fn admitted(config: Arc<Config>, account: AccountId) -> Session {
+        let mut session = Session::new(config);
+        session.busy = Busy::Asking(Question::Admit(account));
+        // Whatever it was over, a password was taken there; there is no TLS to begin here.
+        session.tls = Some(Tls::default());
+        session
     }
 
     fn send(&mut self, bytes: impl Into<Bytes>, out: &mut Out) {
@@ -159,8 +174,9 @@ impl Session {
         let Some(length) = memchr::memchr(b'\n', &self.input) else {
             if self.input.len() >= limit {
                 self.skipping = true;
-                // The last byte may be the CR of the line's end.
-                self.input.advance(self.input.len().saturating_sub(1));
+                // The last byte may be the CR of the line's end. It lies in no buffer that was large enough for the rest.
+                self.input =
+                    self.input.last().map_or_else(BytesMut::new, |last| BytesMut::from(&[*last][..]));
             }
             return None;
         };
@@ -290,6 +306,9 @@ impl Machine for Session {
 
     fn opened(&mut self, _now: Now, out: &mut Out) {
         out.push(Action::Arm(self.config.login_timeout));
+        if let Busy::Asking(Question::Admit(account)) = self.busy {
+            return out.push(Action::Ask(Ask::Open { account }));
+        }
         let greeting = format!("+OK {}", self.config.greeting);
         self.say(&greeting, out);
     }
@@ -307,12 +326,25 @@ impl Machine for Session {
         match std::mem::replace(&mut self.busy, Busy::Free) {
             Busy::Asking(Question::Login) => self.login_answered(answer, out),
             Busy::Asking(Question::Open) => self.open_answered(answer, out),
+            Busy::Asking(Question::Admit(_)) => {
+                self.open_answered(answer, out);
+                if !matches!(self.state, State::Transaction(_)) {
+                    self.close(out);
+                }
+            }
             Busy::Asking(Question::Read(reading)) => self.read_answered(answer, reading, out),
             Busy::Asking(Question::Delete { count }) => self.deleted(&answer, count, out),
             // An answer that nobody waits for.
             busy => self.busy = busy,
         }
         self.work(out);
+    }
+
+    /// The login is answered by who opens the maildrop.
+    fn handed_over(&mut self, _now: Now, _answer: Answer, _out: &mut Out) -> BytesMut {
+        self.state = State::Closed;
+        self.busy = Busy::Free;
+        std::mem::take(&mut self.input)
     }
 
     fn secured(&mut self, _now: Now, tls: Tls, out: &mut Out) {

@@ -110,3 +110,27 @@ pub struct Envelope {
     /// AUTH= of MAIL FROM, decoded from xtext (RFC 4954 §5).
     pub auth: Option<String>,
 }
+
+impl Recipient {
+    /// As RCPT without parameters says it.
+    pub fn new(path: ForwardPath) -> Recipient {
+        Recipient { path, notify: None, original: None }
+    }
+}
+
+impl Envelope {
+    /// As MAIL without parameters says it (RFC 5321 §4.1.1.2).
+    pub fn new(reverse_path: ReversePath, recipients: Vec<Recipient>) -> Envelope {
+        Envelope {
+            reverse_path,
+            recipients,
+            declared_size: None,
+            body_type: BodyType::SevenBit,
+            smtputf8: false,
+            require_tls: false,
+            dsn_return: None,
+            dsn_envelope_id: None,
+            auth: None,
+        }
+    }
+}

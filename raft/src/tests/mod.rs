@@ -2,6 +2,7 @@
 
 mod fixtures;
 mod log;
+mod pipeline;
 mod suite;
 
 use std::sync::Arc;

@@ -11,12 +11,14 @@ use super::{commit, mark, open, settings};
 use crate::body::candidate_key;
 use crate::collect::{self, Named};
 use crate::watermark::{Watermark, WatermarkFile};
-use crate::{Batch, BodyHash, CHUNK_BYTES, Family, Key, Mark, Read, Staging, Store, count};
+use crate::{Batch, BodyHash, CHUNK_BYTES, Family, Key, Mark, NewBody, Problem, Read, Staging, Store, count};
 
 const ROWS: &str = include_str!("fixtures/rows_1.hex");
 const WATERMARK: &str = include_str!("fixtures/watermark_1.hex");
 /// Of staged bodies, with version 2 of the row that says where a body is.
 const STAGED_ROWS: &str = include_str!("fixtures/rows_2.hex");
+/// Of bodies that are to be fetched, with version 3 of that row.
+const MISSING_ROWS: &str = include_str!("fixtures/rows_3.hex");
 /// When the second body became a candidate for collection.
 const CANDIDATE_MS: u64 = 1_700_000_000_123;
 /// Values up to this length stand in the fixture as they are, longer ones by length and hash.
@@ -118,11 +120,11 @@ fn rows_are_read_as_ever() {
     let named = |hash| Named::look(store.database(), &hash).unwrap().unwrap();
     let of_letter = named(letter_hash);
     assert_eq!(
-        (of_letter.stored.len, of_letter.names.holds, of_letter.names.references),
+        (of_letter.stored.unwrap().len, of_letter.names.holds, of_letter.names.references),
         (27, 1, Vec::new())
     );
     let of_large = named(large_hash);
-    assert_eq!((of_large.stored.len, of_large.names.holds), (CHUNK_BYTES as u64 + 3, 0));
+    assert_eq!((of_large.stored.unwrap().len, of_large.names.holds), (CHUNK_BYTES as u64 + 3, 0));
     assert_eq!(of_large.names.references, [(7, 3), (0x0102_0304, 1)]);
     assert_eq!(of_large.names.candidate_ms, Some(CANDIDATE_MS));
     assert!(store.read(Family::BlobRef, &candidate_key(&large_hash)).unwrap().is_some());
@@ -187,6 +189,29 @@ fn rows_of_staged_bodies_are_read_as_ever() {
     commit(&store, Batch::new(), Vec::new()).unwrap();
     assert!(!dump(&store).contains(&"66".repeat(32)));
     assert_eq!(store.body(&hash).unwrap().unwrap().all().unwrap().concat(), large().concat());
+}
+
+/// A body of known length and one of unknown length that are to be fetched.
+#[test]
+fn rows_of_missing_bodies_are_written_and_read_as_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("written"));
+    let mut batch = Batch::new();
+    for (number, len) in [(0x11, Some(0x1234)), (0x22, None)] {
+        batch.bring_body(NewBody::absent(BodyHash([number; 32]), len));
+        batch.hold_body(BodyHash([number; 32]), b"holder");
+    }
+    commit(&store, batch, vec![mark(1)]).unwrap();
+    let rows = dump(&store);
+    assert_eq!(rows, MISSING_ROWS, "the rows now:\n{rows}");
+
+    let store = planted(&dir.path().join("read"), MISSING_ROWS);
+    let expected = [(BodyHash([0x11; 32]), Some(0x1234)), (BodyHash([0x22; 32]), None)];
+    assert_eq!(store.missing(None, 10).unwrap(), expected);
+    assert!(store.body(&expected[0].0).unwrap().is_none());
+    let report = store.verify(Vec::new(), &mut |_| {}).unwrap();
+    let problems = expected.map(|(hash, _)| Problem::ToFetch { hash });
+    assert_eq!((report.problems, report.missing, report.holds), (problems.to_vec(), 2, 2));
 }
 
 /// The second of two slots, up to its last mark.

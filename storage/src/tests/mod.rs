@@ -5,6 +5,9 @@ mod check;
 mod damage;
 mod fixtures;
 mod kill;
+mod missing;
+mod references;
+mod repair;
 mod rows;
 mod staged;
 

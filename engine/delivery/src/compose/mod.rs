@@ -101,25 +101,13 @@ fn literal(address: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use estafette_types::{Address, BodyType, Recipient};
+    use estafette_types::{Address, Recipient};
 
     pub(super) fn envelope(recipients: &[&str]) -> Envelope {
-        let recipient = |text: &&str| Recipient {
-            path: ForwardPath::Address(Address::parse(text).unwrap()),
-            notify: None,
-            original: None,
-        };
-        Envelope {
-            reverse_path: ReversePath::Address(Address::parse("a@example.org").unwrap()),
-            recipients: recipients.iter().map(recipient).collect(),
-            declared_size: None,
-            body_type: BodyType::SevenBit,
-            smtputf8: false,
-            require_tls: false,
-            dsn_return: None,
-            dsn_envelope_id: None,
-            auth: None,
-        }
+        let address = |text: &str| Address::parse(text).unwrap();
+        let recipient = |text: &&str| Recipient::new(ForwardPath::Address(address(text)));
+        let recipients = recipients.iter().map(recipient).collect();
+        Envelope::new(ReversePath::Address(address("a@example.org")), recipients)
     }
 
     fn trace<'a>(hello: &'a str, envelope: &'a Envelope, tls: Option<&'a Tls>) -> String {

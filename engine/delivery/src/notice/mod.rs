@@ -122,17 +122,11 @@ pub(crate) fn compose(facts: &Facts<'_>, returned: &Returned) -> Option<(Envelop
     let mut body = vec![compose::return_path(&ReversePath::Null)];
     body.extend(report::message(facts, sender, returned, &facts.name().to_string()));
     let eight_bit = body.iter().any(|piece| !piece.is_ascii());
-    let recipient = Recipient { path: ForwardPath::Address(sender.clone()), notify: None, original: None };
+    let recipient = Recipient::new(ForwardPath::Address(sender.clone()));
     let envelope = Envelope {
-        reverse_path: ReversePath::Null,
-        recipients: vec![recipient],
-        declared_size: None,
         body_type: if eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit },
         smtputf8: sender.needs_smtputf8(),
-        require_tls: false,
-        dsn_return: None,
-        dsn_envelope_id: None,
-        auth: None,
+        ..Envelope::new(ReversePath::Null, vec![recipient])
     };
     Some((envelope, body))
 }

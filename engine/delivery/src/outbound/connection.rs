@@ -1,5 +1,6 @@
 //! One connection to the relay: the client machine on a socket.
 
+use super::claims::Hold;
 use super::letter::Letter;
 use super::settings::{RelayTarget, RelayTls};
 use super::tls;
@@ -40,6 +41,8 @@ pub(super) struct Sent {
     pub(super) unheard: bool,
     /// The session went down with it.
     pub(super) failed: bool,
+    /// It was broken off before its end, as another node may have it now.
+    pub(super) lost: bool,
 }
 
 /// What a client wants of the message that it sends.
@@ -68,6 +71,9 @@ pub(super) struct Connection {
     /// The message that is being sent.
     letter: Option<Letter>,
     failure: Option<Failure>,
+    /// The right to send it.
+    hold: Option<Arc<Hold>>,
+    lost: bool,
     /// It was used for a message before.
     pub(super) used: bool,
 }
@@ -114,6 +120,8 @@ impl Relay {
             finished: None,
             letter: None,
             failure: None,
+            hold: None,
+            lost: false,
             used: false,
         };
         if self.target.tls == RelayTls::Implicit {
@@ -134,10 +142,12 @@ impl Relay {
 }
 
 impl Connection {
-    /// Sends a message; tells as soon as its outcomes are known.
-    pub(super) async fn send(&mut self, (message, letter): (Outgoing, Letter)) -> Sent {
+    /// Sends a message; tells as soon as its outcomes are known. `hold` is looked at once more before its end is
+    /// written.
+    pub(super) async fn send(&mut self, (message, letter): (Outgoing, Letter), hold: &Arc<Hold>) -> Sent {
         let recipients = message.envelope.recipients.len();
         self.letter = Some(letter);
+        self.hold = hold.token().is_some().then(|| Arc::clone(hold));
         self.drive(|connection| connection.ready).await;
         if self.ready {
             (self.ready, self.heard, self.finished) = (false, false, None);
@@ -145,7 +155,7 @@ impl Connection {
             self.drive(|connection| connection.finished.is_some()).await;
         }
         self.used = true;
-        self.letter = None;
+        (self.letter, self.hold) = (None, None);
         let unheard = self.closed && !self.heard;
         let failure = self.failure.take();
         let failed = failure.is_some();
@@ -156,7 +166,7 @@ impl Connection {
             // That says nothing about the message, so trying again may help.
             _ => vec![Outcome::Transient(lost()); recipients],
         };
-        Sent { outcomes, dsn: self.client.extensions().dsn, unheard, failed }
+        Sent { outcomes, dsn: self.client.extensions().dsn, unheard, failed, lost: self.lost }
     }
 
     /// True while another message may be sent.
@@ -259,7 +269,21 @@ impl Connection {
         }
     }
 
+    /// Writes it all; but not the end of a message that this node may not send any more.
     async fn write(&mut self, output: &[Bytes]) -> Result<(), Event<'static>> {
+        if let (Some(hold), true, Some((end, before))) =
+            (self.hold.clone(), self.client.completes(), output.split_last())
+        {
+            self.put(before).await?;
+            if !hold.is_good() {
+                (self.stream, self.lost) = (None, true);
+            }
+            return self.put(std::slice::from_ref(end)).await;
+        }
+        self.put(output).await
+    }
+
+    async fn put(&mut self, output: &[Bytes]) -> Result<(), Event<'static>> {
         let Some(stream) = &mut self.stream else { return Err(Event::Closed) };
         let writing = async {
             for bytes in output {

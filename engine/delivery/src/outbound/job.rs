@@ -2,6 +2,7 @@
 //!
 //! After each step the item is read again, so that every step starts from what is written down.
 
+use super::claims::Hold;
 use super::connection::{Connection, Relay, Sent};
 use super::letter::{HELD_BYTES, Letter};
 use super::settings::Settings;
@@ -55,6 +56,7 @@ type Results = Vec<(u32, State, LastReply)>;
 struct Job<'a> {
     desk: &'a Desk,
     key: ItemKey,
+    hold: Arc<Hold>,
     connection: Option<Connection>,
     relay_down: bool,
 }
@@ -67,8 +69,13 @@ impl Desk {
     }
 
     /// Does all that is to be done for an item now.
-    pub(super) async fn work(self: Arc<Desk>, key: ItemKey, connection: Option<Connection>) -> Done {
-        let mut job = Job { desk: &self, key, connection, relay_down: false };
+    pub(super) async fn work(
+        self: Arc<Desk>,
+        key: ItemKey,
+        hold: Arc<Hold>,
+        connection: Option<Connection>,
+    ) -> Done {
+        let mut job = Job { desk: &self, key, hold, connection, relay_down: false };
         let problem = job.run().await.err();
         Done { connection: job.connection, relay_down: job.relay_down, problem }
     }
@@ -128,7 +135,8 @@ impl Job<'_> {
                 results.push((place, state, reply));
             }
         }
-        self.record(item, next_ms, results).await
+        let ends = item.pending().all(|(_, recipient)| recipient.local.is_some());
+        self.record(item, next_ms, results, ends).await
     }
 
     async fn deliver(&self, item: &Item, account: AccountId) -> Result<(State, LastReply), Error> {
@@ -139,8 +147,8 @@ impl Job<'_> {
         let body = NewBody::stored(&self.body(item)?);
         let action = accept::delivery(item.message, account, item.size, item.body, None);
         let answer =
-            self.desk.acceptor.shards().mailbox(AccountRef { shard, account }, action, vec![body]).await;
-        Ok(match answer.map(|answer| accept::problem(&answer)) {
+            self.desk.acceptor.homes().mailbox(AccountRef { shard, account }, action, vec![body]).await;
+        Ok(match answer.map(|(_, answer)| accept::problem(&answer)) {
             Ok(None) => (State::Delivered, LastReply::own(250, (2, 1, 5), "delivered")),
             Ok(Some(Problem::Unknown)) => gone(),
             Ok(Some(_)) => {
@@ -173,7 +181,7 @@ impl Job<'_> {
                     let rest = chunk.iter().chain(chunks.by_ref().flatten());
                     let reply = LastReply::new("", &reply);
                     let results = rest.map(|(place, _)| (*place, State::Pending, reply.clone())).collect();
-                    return self.record(item, next_ms, results).await;
+                    return self.record(item, next_ms, results, true).await;
                 }
             };
             let results = chunk.iter().zip(&sent.outcomes);
@@ -189,8 +197,8 @@ impl Job<'_> {
                 tracing::info!(item = %self.key, to = %recipient.address, %reply, "{word}");
                 (*place, state, LastReply::new(&relay.target.host, reply))
             });
-            let results = results.collect();
-            self.record(item, next_ms, results).await?;
+            let (results, ends) = (results.collect(), chunks.len() == 0);
+            self.record(item, next_ms, results, ends).await?;
         }
         Ok(())
     }
@@ -203,12 +211,18 @@ impl Job<'_> {
         item: &Item,
         recipients: &[(u32, &Recipient)],
     ) -> Result<Result<Sent, Reply>, Error> {
+        if !self.hold.is_good() {
+            return Err(Error::ClaimLost(self.key));
+        }
         let body = self.body(item)?;
         let letter = || Letter::open(&body, envelope(item, recipients));
         if let Some(mut connection) = self.connection.take()
             && connection.is_alive().await
         {
-            let sent = connection.send(letter()?).await;
+            let sent = connection.send(letter()?, &self.hold).await;
+            if sent.lost {
+                return Err(Error::ClaimLost(self.key));
+            }
             // It was closed while it lay idle: that says nothing about this message.
             if !sent.unheard {
                 self.keep(connection);
@@ -222,7 +236,10 @@ impl Job<'_> {
                 return Ok(Err(reply));
             }
         };
-        let sent = connection.send(letter()?).await;
+        let sent = connection.send(letter()?, &self.hold).await;
+        if sent.lost {
+            return Err(Error::ClaimLost(self.key));
+        }
         if sent.failed {
             tracing::warn!(item = %self.key, relay = relay.target.host, "the session with the relay broke off");
         }
@@ -249,11 +266,12 @@ impl Job<'_> {
             if here { schedule.next_ms(self.key.id, item, item.attempts + 1, now_ms) } else { moment };
         let reply = LastReply::own(451, (4, 4, 4), NO_RELAY);
         let results = outside.iter().map(|(place, _)| (*place, State::Pending, reply.clone())).collect();
-        self.record(item, next_ms, results).await
+        self.record(item, next_ms, results, true).await
     }
 
-    /// Writes down what became of recipients; at the end of an item's life, what waits has failed.
-    async fn record(&self, item: &Item, next_ms: u64, mut results: Results) -> Result<(), Error> {
+    /// Writes down what became of recipients; at the end of an item's life, what waits has failed. `ends`: it is the
+    /// last of this attempt.
+    async fn record(&self, item: &Item, next_ms: u64, mut results: Results, ends: bool) -> Result<(), Error> {
         if results.is_empty() {
             return Ok(());
         }
@@ -271,23 +289,29 @@ impl Job<'_> {
                 tracing::warn!(item = %self.key, %from, %to, %reply, "not delivered, and nobody wants to be told");
             }
         }
-        for command in Command::attempted(self.key.id, item.attempts + 1, next_ms, results) {
+        let mut commands = Command::attempted(self.key.id, item.attempts + 1, next_ms, results).into_iter();
+        while let Some(command) = commands.next() {
+            let ends = ends && commands.len() == 0;
+            let command = match self.hold.token() {
+                Some(token) => command.by(token, ends),
+                None => command,
+            };
             self.propose(&command).await?;
         }
         Ok(())
     }
 
-    /// Proposes until it is done: what was sent must not be sent again. Gives up when this node does not
-    /// lead the shard any more, or its disk fails.
+    /// Proposes until it is done: what was sent must not be sent again, by another node neither, whoever leads the
+    /// shard by then. Gives up when the disk fails.
     async fn propose(&self, command: &Command) -> Result<(), Error> {
         let bytes = command.encode();
         loop {
-            let error = match self.desk.acceptor.shards().queue(self.key.shard, &bytes, Vec::new()).await {
+            let shards = self.desk.acceptor.shards();
+            let error = match shards.queue(self.key.shard, &bytes, Vec::new(), shards.wait()).await {
                 Ok(answer) => return Answer::decode(&answer).map(drop),
                 Err(error) => error,
             };
-            let moved = matches!(error, Error::Raft(estafette_raft::Error::NotLeader { .. }));
-            if moved || error.is_fatal() {
+            if error.is_fatal() {
                 return Err(error);
             }
             tracing::warn!(item = %self.key, %error, "what became of a message cannot be written down yet");

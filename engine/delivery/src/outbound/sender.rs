@@ -1,13 +1,14 @@
 //! Hands items that are due to tasks, and keeps connections between them.
 
+use super::claims::{AHEAD, Claims, Hold, Turn};
 use super::connection::Connection;
 use super::job::{Desk, Done};
 use super::settings::Settings;
-use crate::queue::{Command, ItemId, ItemKey, PAGE_MAX, Wakeup, read};
+use crate::queue::{ClaimRow, Command, ItemId, ItemKey, PAGE_MAX, Wakeup, read};
 use crate::{Acceptor, Error};
 use estafette_storage::Store;
 use estafette_types::ShardId;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -28,6 +29,8 @@ const HELD_LONGEST: Duration = Duration::from_secs(15 * 60);
 const HELD_MAX: usize = 10_000;
 /// Longest pause between two looks at the queue.
 const LOOK_MAX: Duration = Duration::from_secs(60);
+/// The same where another node could come to lead, or this one, without a word.
+const LEAD_LOOK_MAX: Duration = Duration::from_secs(1);
 /// How long messages that are being sent may take when the node stops.
 const STOP_MAX: Duration = Duration::from_secs(8);
 
@@ -36,12 +39,20 @@ pub struct Sender {
     desk: Arc<Desk>,
     wakeup: Arc<Wakeup>,
     tasks: JoinSet<Done>,
-    busy: HashMap<Id, ItemKey>,
+    busy: HashMap<Id, (ItemKey, Arc<Hold>)>,
+    claims: Claims,
+    /// The shards that it led when it looked last.
+    led: BTreeSet<ShardId>,
+    /// Looks after what waited for a relay in shards that it has come to lead.
+    reviving: JoinSet<()>,
     held: HashMap<ItemKey, Held>,
     idle: Vec<(Instant, Connection)>,
     /// Until when nothing is tried because the relay could not be reached.
     relay_down: Option<Instant>,
 }
+
+/// An item that is due, and who has claimed it.
+type Found = (ItemKey, Option<ClaimRow>);
 
 /// An item that could not be worked on.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +72,12 @@ impl Sender {
         wakeup: Arc<Wakeup>,
         settings: Settings,
     ) -> Result<Sender, Error> {
+        let claims = Claims::new(settings.claims, store.clone(), acceptor.shards().clone());
         Ok(Sender {
             desk: Arc::new(Desk::new(store, acceptor, settings)?),
+            claims,
+            led: BTreeSet::new(),
+            reviving: JoinSet::new(),
             wakeup,
             tasks: JoinSet::new(),
             busy: HashMap::new(),
@@ -72,17 +87,18 @@ impl Sender {
         })
     }
 
-    /// Works until `stopping` says true or is dropped; then ends what is under way, within a few seconds.
+    /// Works until `stopping` says true or is dropped; then ends what is under way, within a few seconds, and gives
+    /// back what it did not begin.
     pub async fn run(mut self, mut stopping: watch::Receiver<bool>) {
-        if let Err(error) = self.revive().await {
-            tracing::warn!(%error, "what waited for a relay is tried at its own time");
-        }
         loop {
-            let look = self.begin().await;
+            self.claims.renew(self.busy.values());
+            self.look_who_leads();
+            let look = self.begin().await.min(self.look_again());
             tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => break,
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
+                () = self.claims.answered() => {}
                 () = self.wakeup.woken() => {}
                 () = sleep_until(look) => {}
             }
@@ -93,6 +109,7 @@ impl Sender {
             tracing::warn!("messages that were being sent are broken off; they are sent again");
         }
         self.close_idle(Duration::ZERO);
+        self.claims.release().await;
     }
 
     fn tasks_max(&self) -> usize {
@@ -110,52 +127,107 @@ impl Sender {
         if free == 0 {
             return now + LOOK_MAX;
         }
-        let (due, next_ms) = match self.due(free + self.tasks.len() + self.held.len()).await {
+        let ahead = if self.needs_claims() { AHEAD } else { 0 };
+        let waiting = self.held.len() + self.claims.seen();
+        let (due, next_ms) = match self.due(free + self.tasks.len() + waiting + ahead).await {
             Ok(found) => found,
             Err(error) => {
                 tracing::error!(%error, "the queue cannot be read");
                 return now + HELD;
             }
         };
-        let busy: std::collections::HashSet<ItemKey> = self.busy.values().copied().collect();
-        let held = |key: &ItemKey| self.held.get(key).is_some_and(|held| held.until > now);
-        let open = due.into_iter().filter(|key| !busy.contains(key) && !held(key));
-        for key in open.take(free).collect::<Vec<_>>() {
-            let connection = self.idle.pop().map(|(_, connection)| connection);
-            let task = self.tasks.spawn(Arc::clone(&self.desk).work(key, connection));
-            self.busy.insert(task.id(), key);
-        }
+        let foreign = self.start(due, free, ahead, now);
         let next = next_ms.map(|next| now + Duration::from_millis(next.saturating_sub(now_ms())));
         let idle = self.idle.first().map(|(since, _)| *since + IDLE_MAX);
         let held = self.held.values().map(|held| held.until).filter(|until| *until > now).min();
-        [next, idle, held].into_iter().flatten().fold(now + LOOK_MAX, Instant::min)
+        [next, idle, held, foreign].into_iter().flatten().fold(now + LOOK_MAX, Instant::min)
     }
 
-    /// What is due in the shards that this node leads, the most urgent first, and the next moment after it.
-    async fn due(&self, limit: usize) -> Result<(Vec<ItemKey>, Option<u64>), Error> {
+    /// Begins work on as many items as there is room for, and claims others; tells when a claim of another node can
+    /// be taken over.
+    fn start(&mut self, due: Vec<Found>, free: usize, ahead: usize, now: Instant) -> Option<Instant> {
+        self.claims.keep(&due.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+        let busy: std::collections::HashSet<ItemKey> = self.busy.values().map(|(key, _)| *key).collect();
+        let (mut room, mut wanted, mut foreign) = (free, Vec::new(), None::<Instant>);
+        for (key, claim) in due {
+            let held = self.held.get(&key).is_some_and(|held| held.until > now);
+            if held || busy.contains(&key) {
+                continue;
+            }
+            match self.claims.turn(key, claim, now) {
+                Turn::Work(hold) if room > 0 => {
+                    room -= 1;
+                    self.claims.begun(key);
+                    let connection = self.idle.pop().map(|(_, connection)| connection);
+                    let desk = Arc::clone(&self.desk);
+                    let task = self.tasks.spawn(desk.work(key, Arc::clone(&hold), connection));
+                    self.busy.insert(task.id(), (key, hold));
+                }
+                Turn::Work(_) => {}
+                Turn::Claim(over) => wanted.push((key, over)),
+                Turn::Leave(until) => foreign = foreign.into_iter().chain([until]).min(),
+            }
+        }
+        // What is claimed ahead is claimed again when half of it is begun, not one by one.
+        if room > 0 || wanted.len() > ahead / 2 {
+            wanted.truncate(room + ahead);
+            self.claims.ask(wanted);
+        }
+        foreign
+    }
+
+    fn needs_claims(&self) -> bool {
+        self.led.iter().any(|shard| self.claims.are_needed(*shard))
+    }
+
+    /// When to look who leads, at the latest.
+    fn look_again(&self) -> Instant {
+        let shards = self.desk.acceptor.shards().all();
+        let alone = !shards.into_iter().any(|shard| self.claims.are_needed(shard));
+        Instant::now() + if alone { LOOK_MAX } else { LEAD_LOOK_MAX }
+    }
+
+    /// What is due in the shards that this node leads, the most urgent first, with its claims, and the next moment
+    /// after it.
+    async fn due(&self, limit: usize) -> Result<(Vec<Found>, Option<u64>), Error> {
         let store = self.desk.store.clone();
-        let shards = self.led();
+        let shards: Vec<(ShardId, bool)> =
+            self.led.iter().map(|shard| (*shard, self.claims.are_needed(*shard))).collect();
         let read = tokio::task::spawn_blocking(move || {
             let (mut due, mut next) = (Vec::new(), None::<u64>);
             let mut waiting = 0;
-            for shard in shards {
+            for (shard, claimed) in shards {
                 waiting += read::counters(&store, shard)?.items;
                 let found = read::due(&store, shard, now_ms(), limit)?;
-                due.extend(found.items.into_iter().map(|(time_ms, id)| (time_ms, ItemKey { shard, id })));
+                for (time_ms, id) in found.items {
+                    let claim = if claimed { read::claim(&store, shard, id)? } else { None };
+                    due.push((time_ms, ItemKey { shard, id }, claim));
+                }
                 next = next.into_iter().chain(found.next_ms).min();
             }
             metrics::gauge!("estafette_queue_items").set(waiting as f64);
-            due.sort_unstable();
-            Ok((due.into_iter().map(|(_, key)| key).collect(), next))
+            due.sort_unstable_by_key(|(time_ms, key, _)| (*time_ms, *key));
+            Ok((due.into_iter().map(|(_, key, claim)| (key, claim)).collect(), next))
         });
         // The runtime is ending.
         read.await.unwrap_or(Ok((Vec::new(), None)))
     }
 
-    fn led(&self) -> Vec<ShardId> {
+    /// With a relay, items that waited because there was none are due at once, in shards that it has come to lead.
+    fn look_who_leads(&mut self) {
         let shards = self.desk.acceptor.shards();
         let leads = |shard: &ShardId| shards.group(*shard).is_ok_and(|group| group.status().leads);
-        shards.all().into_iter().filter(leads).collect()
+        let led: BTreeSet<ShardId> = shards.all().into_iter().filter(leads).collect();
+        for shard in led.difference(&self.led).filter(|_| self.desk.settings.relay.is_some()) {
+            let (desk, shard) = (Arc::clone(&self.desk), *shard);
+            self.reviving.spawn(async move {
+                if let Err(error) = revive(&desk, shard).await {
+                    tracing::warn!(%shard, %error, "what waited for a relay is tried at its own time");
+                }
+            });
+        }
+        while self.reviving.try_join_next().is_some() {}
+        self.led = led;
     }
 
     fn ended(&mut self, ended: Result<(Id, Done), JoinError>) {
@@ -164,7 +236,7 @@ impl Sender {
             Ok((id, done)) => (id, Some(done)),
             Err(error) => (error.id(), None),
         };
-        let Some(key) = self.busy.remove(&id) else { return };
+        let Some((key, _)) = self.busy.remove(&id) else { return };
         let Some(done) = done else {
             tracing::error!(item = %key, "the work on an item broke off: a mistake in the program");
             self.hold(key, now);
@@ -204,25 +276,20 @@ impl Sender {
             tokio::spawn(connection.quit());
         }
     }
+}
 
-    /// With a relay, items that waited because there was none are due at once.
-    async fn revive(&self) -> Result<(), Error> {
-        if self.desk.settings.relay.is_none() {
-            return Ok(());
+/// Items that waited because there was no relay are due at once.
+async fn revive(desk: &Desk, shard: ShardId) -> Result<(), Error> {
+    let shards = desk.acceptor.shards();
+    let mut after: Option<ItemId> = None;
+    loop {
+        let page = read::list(&desk.store, shard, after, PAGE_MAX)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(*last);
+        for (id, _) in page.iter().filter(|(_, item)| Desk::waits_for_relay(item)) {
+            let command = Command::RetryNow { id: *id }.encode();
+            shards.queue(shard, &command, Vec::new(), shards.wait()).await?;
         }
-        for shard in self.led() {
-            let mut after: Option<ItemId> = None;
-            loop {
-                let page = read::list(&self.desk.store, shard, after, PAGE_MAX)?;
-                let Some((last, _)) = page.last() else { break };
-                after = Some(*last);
-                for (id, _) in page.iter().filter(|(_, item)| Desk::waits_for_relay(item)) {
-                    let command = Command::RetryNow { id: *id }.encode();
-                    self.desk.acceptor.shards().queue(shard, &command, Vec::new()).await?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! How mail for other servers is sent, and when it is tried again.
 
+use super::claims::ClaimSettings;
 use crate::queue::{Item, ItemId};
 use estafette_smtp::Secret;
 use estafette_smtp::client::{ClientConfig, ClientTimes, Login, TlsPolicy};
@@ -163,6 +164,8 @@ pub struct Settings {
     pub relay: Option<RelayTarget>,
     /// When it is tried again.
     pub schedule: Schedule,
+    /// How items are kept from being sent by two nodes.
+    pub claims: ClaimSettings,
 }
 
 pub(crate) fn ms(duration: Duration) -> u64 {

@@ -4,9 +4,10 @@
 //! - Its identifier is remembered for [`KNOWN_MS`] to twice that long after it left, so that a repeated
 //!   proposal adds nothing.
 //! - It holds one reference to its body.
+//! - A claim stands beside an item, and goes when its attempt ends or the item leaves.
 
 use super::command::{Answer, AttemptResult, Command};
-use super::read::{self, Counters};
+use super::read::{self, ClaimRow, Counters};
 use super::{Item, ItemId, LastReply, NoticeKind, State, key};
 use crate::Error;
 use bytes::Bytes;
@@ -27,7 +28,7 @@ pub(crate) fn apply(
     bodies: &[BodyHash],
     tx: &mut Transaction,
 ) -> Result<Bytes, Error> {
-    let mut work = Work { shard, time_ms: context.time_ms, tx };
+    let mut work = Work { shard, time_ms: context.time_ms, index: context.index, tx };
     let answer = match Command::decode(command)? {
         Command::Enqueue { id, item } => work.enqueue(id, *item, bodies)?,
         Command::Attempted { id, attempt, next_ms, replies, results } => {
@@ -42,6 +43,25 @@ pub(crate) fn apply(
             work.change(id, |item, time_ms| item.next_ms = item.next_ms.min(time_ms))?
         }
         Command::Remove { id, notice } => work.change(id, |item, time_ms| give_up(item, time_ms, notice))?,
+        Command::Claim { node, token, items } => work.claim(node, token, &items)?,
+        Command::Release { items } => work.release(&items)?,
+        Command::Reported { id, token, ends, attempt, next_ms, replies, mut results } => {
+            let held = read::claim(work.tx, shard, id)?.is_some_and(|claim| claim.token == token);
+            if held && ends {
+                work.tx.delete(Family::Queue, key::claim(shard, id));
+            }
+            if !held {
+                // Another node works on it. But what was delivered must not be sent again.
+                results.retain(|result| result.state.is_delivered());
+            }
+            work.change(id, |item, time_ms| {
+                if held {
+                    item.attempts = item.attempts.max(attempt);
+                    item.next_ms = next_ms;
+                }
+                attempted(item, time_ms, &replies, &results);
+            })?
+        }
     };
     Ok(answer.encode().into())
 }
@@ -49,6 +69,7 @@ pub(crate) fn apply(
 struct Work<'a> {
     shard: ShardId,
     time_ms: u64,
+    index: u64,
     tx: &'a mut Transaction,
 }
 
@@ -75,8 +96,35 @@ impl Work<'_> {
             self.tx.add_body_ref(item.body, self.shard.0, -1);
             self.replace(id, Some(&before), None)?;
             self.remember(id)?;
+            if read::claim(self.tx, self.shard, id)?.is_some() {
+                self.tx.delete(Family::Queue, key::claim(self.shard, id));
+            }
         } else {
             self.replace(id, Some(&before), Some(&item))?;
+        }
+        Ok(Answer::Changed)
+    }
+
+    fn claim(&mut self, node: u64, token: u64, items: &[(ItemId, Option<u64>)]) -> Result<Answer, Error> {
+        for (id, over) in items {
+            let is_there = self.tx.read(Family::Queue, &key::item(self.shard, *id))?.is_some();
+            let granted = match read::claim(self.tx, self.shard, *id)? {
+                None => over.is_none(),
+                Some(before) => before.token == token || *over == Some(before.index),
+            };
+            if is_there && granted {
+                let claim = ClaimRow { node, token, index: self.index };
+                self.tx.put(Family::Queue, key::claim(self.shard, *id), claim.encode());
+            }
+        }
+        Ok(Answer::Changed)
+    }
+
+    fn release(&mut self, items: &[(ItemId, u64)]) -> Result<Answer, Error> {
+        for (id, token) in items {
+            if read::claim(self.tx, self.shard, *id)?.is_some_and(|claim| claim.token == *token) {
+                self.tx.delete(Family::Queue, key::claim(self.shard, *id));
+            }
         }
         Ok(Answer::Changed)
     }

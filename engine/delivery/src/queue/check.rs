@@ -4,7 +4,7 @@
 
 use super::apply::EMPTY_ROW;
 use super::key::{self, Parsed, shard_range};
-use super::read::Counters;
+use super::read::{ClaimRow, Counters};
 use super::{Item, ItemId};
 use crate::Error;
 use estafette_mailbox::{HexKey, Problem};
@@ -49,7 +49,7 @@ impl Report {
 pub fn check<R: Read + ?Sized>(
     rows: &R,
     shard: ShardId,
-    reference: &mut dyn FnMut(BodyHash),
+    reference: &mut dyn FnMut(BodyHash, u64),
 ) -> Result<Report, Error> {
     let mut report = Report::default();
     let mut stored = Counters::default();
@@ -70,7 +70,7 @@ pub fn check<R: Read + ?Sized>(
                     if item.is_settled() {
                         report.problem(&row.key, "nothing is left to be done for the item, but it is there");
                     }
-                    reference(item.body);
+                    reference(item.body, item.size);
                     counted.add(Some(&item));
                     due.insert(id, item.due_ms());
                 }
@@ -81,6 +81,14 @@ pub fn check<R: Read + ?Sized>(
                     report.problem(&row.key, "the due time is not that of an item");
                 }
                 empty(&mut report, &row.key, &row.value);
+            }
+            Some(Parsed::Claim(id)) => {
+                if ClaimRow::decode(&row.value).is_none() {
+                    report.problem(&row.key, "the claim row cannot be read");
+                }
+                if rows.read(Family::Queue, &key::item(shard, id))?.is_none() {
+                    report.problem(&row.key, "a claim to an item that is not there");
+                }
             }
             Some(Parsed::Known { period }) => {
                 if period > stored.period || period.saturating_add(1) < stored.period {

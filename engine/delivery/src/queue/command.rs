@@ -33,6 +33,24 @@ pub(crate) enum Command {
     RetryNow { id: ItemId },
     /// Gives it up; with a notice to the sender, or without. → `Changed`, `Gone`.
     Remove { id: ItemId, notice: bool },
+    /// Takes items for a node to work on, each over the claim of this index if there is one. Those that are its own
+    /// by the same token are renewed. → `Changed`; the rows tell which it has now.
+    Claim { node: u64, token: u64, items: Vec<(ItemId, Option<u64>)> },
+    /// `Attempted` by the holder of a claim, which may end with it. When the claim is another's by now, only what was
+    /// delivered counts. → `Changed`, `Gone`.
+    Reported {
+        id: ItemId,
+        /// Whose attempt it is.
+        token: u64,
+        /// The attempt is over.
+        ends: bool,
+        attempt: u32,
+        next_ms: u64,
+        replies: Vec<LastReply>,
+        results: Vec<AttemptResult>,
+    },
+    /// Gives back items on which nothing was begun, each by the token of its claim. → `Changed`.
+    Release { items: Vec<(ItemId, u64)> },
 }
 
 /// What became of a recipient.
@@ -68,6 +86,16 @@ impl Command {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Command, Error> {
         super::decode(COMMAND_VERSION, bytes).ok_or(Error::Queue { what: "a command" })
+    }
+
+    /// The same by the holder of a claim.
+    pub(crate) fn by(self, token: u64, ends: bool) -> Command {
+        match self {
+            Command::Attempted { id, attempt, next_ms, replies, results } => {
+                Command::Reported { id, token, ends, attempt, next_ms, replies, results }
+            }
+            other => other,
+        }
     }
 
     /// The results of an attempt, in as many commands as they need.

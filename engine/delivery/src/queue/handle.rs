@@ -4,20 +4,16 @@ use super::command::{Answer, Command};
 use super::info::{ItemInfo, ItemPage};
 use super::read::{self, Counters};
 use super::{Item, ItemId, ItemKey, Recipient, State};
+use crate::reach::Wait;
 use crate::{Error, Shards};
 use estafette_raft::NewBody;
 use estafette_storage::{BodyHash, Read};
 use estafette_types::{AccountId, Address, BodyType, DsnNotify, DsnReturn, ReversePath, ShardId};
-use std::time::Duration;
 
 /// Recipients of one item; a message for more becomes several items.
 pub const RECIPIENTS_MAX: usize = 1000;
 /// Items of one page.
 pub const PAGE_MAX: usize = 1000;
-/// How often a proposal is repeated when it is not known whether it took effect.
-const UNCERTAIN_RETRIES: u32 = 3;
-/// Pause before such a repetition.
-const UNCERTAIN_PAUSE: Duration = Duration::from_millis(200);
 
 /// A message for other servers, or for mailboxes whose shard cannot take it now.
 #[derive(Clone, Debug)]
@@ -134,7 +130,7 @@ impl QueueHandle {
     /// # Errors
     /// When no shard can take it now.
     pub async fn enqueue(&self, item: NewItem, bodies: Vec<NewBody>) -> Result<(), Error> {
-        self.enqueue_past(item, bodies, &[]).await
+        self.enqueue_past(item, bodies, &[], self.shards.wait()).await
     }
 
     /// The same; the shards of `failing` are asked last.
@@ -143,51 +139,54 @@ impl QueueHandle {
         item: NewItem,
         bodies: Vec<NewBody>,
         failing: &[ShardId],
+        wait: Wait,
     ) -> Result<(), Error> {
-        let mut shards = self.shards.all();
+        let mut shards = self.shards.everywhere();
         let len = shards.len().max(1);
         let turn = usize::try_from(ItemId(item.message).spread(0)).unwrap_or(0) % len;
         shards.rotate_left(turn);
-        shards.sort_by_key(|shard| (failing.contains(shard), Some(*shard) != item.shard));
+        shards.sort_by_key(|shard| {
+            (failing.contains(shard), Some(*shard) != item.shard, !self.shards.is_here(*shard))
+        });
         for (id, item) in item.items() {
             let command = Command::Enqueue { id, item: Box::new(item) }.encode();
-            self.propose_to_any(&shards, &command, &bodies).await?;
+            self.propose_to_any(&shards, &command, &bodies, wait).await?;
         }
         Ok(())
     }
 
+    /// The first that takes it at once; when none does, a leader is waited for.
     async fn propose_to_any(
         &self,
         shards: &[ShardId],
         command: &[u8],
         bodies: &[NewBody],
+        wait: Wait,
     ) -> Result<(), Error> {
         let mut problem = Error::NoQueue;
-        for shard in shards {
-            match self.propose(*shard, command, bodies).await {
-                Ok(Answer::Added | Answer::Known) => return Ok(()),
-                Ok(_) => return Err(Error::Queue { what: "an item" }),
-                // Asking another shard could make two items of one.
-                Err(error) if error.is_uncertain() || !error.is_of_the_shard() => return Err(error),
-                Err(error) => problem = error,
+        for one in [wait.for_no_leader(), wait] {
+            for shard in shards {
+                match self.propose(*shard, command, bodies, one).await {
+                    Ok(Answer::Added | Answer::Known) => return Ok(()),
+                    Ok(_) => return Err(Error::Queue { what: "an item" }),
+                    // Asking another shard could make two items of one.
+                    Err(error) if error.is_uncertain() || !error.is_of_the_shard() => return Err(error),
+                    Err(error) if wait.is_over() => return Err(error),
+                    Err(error) => problem = error,
+                }
             }
         }
         Err(problem)
     }
 
-    /// Proposes until it is known whether that took effect; repeating is harmless.
-    async fn propose(&self, shard: ShardId, command: &[u8], bodies: &[NewBody]) -> Result<Answer, Error> {
-        let mut tries = 0;
-        loop {
-            match self.shards.queue(shard, command, bodies.to_vec()).await {
-                Err(error) if error.is_uncertain() && tries < UNCERTAIN_RETRIES => {
-                    tries += 1;
-                    tokio::time::sleep(UNCERTAIN_PAUSE).await;
-                }
-                Err(error) => return Err(error),
-                Ok(answer) => return Answer::decode(&answer),
-            }
-        }
+    async fn propose(
+        &self,
+        shard: ShardId,
+        command: &[u8],
+        bodies: &[NewBody],
+        wait: Wait,
+    ) -> Result<Answer, Error> {
+        Answer::decode(&self.shards.queue(shard, command, bodies.to_vec(), wait).await?)
     }
 
     /// Tries an item at once; false: there is no such item.
@@ -196,7 +195,7 @@ impl QueueHandle {
     /// When the shard cannot take the command now.
     pub async fn retry(&self, key: ItemKey) -> Result<bool, Error> {
         let command = Command::RetryNow { id: key.id }.encode();
-        Ok(self.propose(key.shard, &command, &[]).await? == Answer::Changed)
+        Ok(self.propose(key.shard, &command, &[], self.shards.wait()).await? == Answer::Changed)
     }
 
     /// Gives an item up, with a notice to its sender or without; false: there is no such item.
@@ -205,7 +204,7 @@ impl QueueHandle {
     /// When the shard cannot take the command now.
     pub async fn cancel(&self, key: ItemKey, notice: bool) -> Result<bool, Error> {
         let command = Command::Remove { id: key.id, notice }.encode();
-        Ok(self.propose(key.shard, &command, &[]).await? == Answer::Changed)
+        Ok(self.propose(key.shard, &command, &[], self.shards.wait()).await? == Answer::Changed)
     }
 
     /// Up to `limit` items of all shards (at most [`PAGE_MAX`]), from the one after `after`.

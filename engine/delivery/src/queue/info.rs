@@ -49,7 +49,9 @@ pub struct ItemPage {
 }
 
 impl ItemInfo {
-    pub(super) fn new(key: ItemKey, item: &Item) -> ItemInfo {
+    /// Of an item that was read.
+    #[must_use]
+    pub fn new(key: ItemKey, item: &Item) -> ItemInfo {
         ItemInfo {
             id: key.to_string(),
             sender: item.reverse_path.to_string(),

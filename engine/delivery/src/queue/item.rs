@@ -86,6 +86,13 @@ pub enum State {
     Expired,
 }
 
+impl State {
+    /// It is where it should be, or with another server.
+    pub(crate) fn is_delivered(self) -> bool {
+        matches!(self, State::Delivered | State::Relayed | State::Passed)
+    }
+}
+
 /// What a notice tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NoticeKind {

@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Due = 3,
     /// `period (u32) ‖ id` → nothing: an item that was here.
     Known = 4,
+    /// `id` → who works on the item.
+    Claim = 5,
 }
 
 impl Kind {
@@ -26,6 +28,7 @@ impl Kind {
             Kind::Item => "item",
             Kind::Due => "due time",
             Kind::Known => "known item",
+            Kind::Claim => "claim",
         }
     }
 }
@@ -69,6 +72,10 @@ pub(crate) fn known_before(shard: ShardId, period: u32) -> Range<Vec<u8>> {
     start(shard, Kind::Known).build()..start(shard, Kind::Known).u32(period).build()
 }
 
+pub(crate) fn claim(shard: ShardId, id: ItemId) -> Vec<u8> {
+    start(shard, Kind::Claim).bytes(&id.0).build()
+}
+
 /// A key taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
@@ -76,6 +83,7 @@ pub(crate) enum Parsed {
     Item(ItemId),
     Due { time_ms: u64, id: ItemId },
     Known { period: u32 },
+    Claim(ItemId),
 }
 
 impl Parsed {
@@ -85,6 +93,7 @@ impl Parsed {
         match *kind {
             kind if kind == Kind::Counters as u8 => tail.is_empty().then_some(Parsed::Counters),
             kind if kind == Kind::Item as u8 => Some(Parsed::Item(ItemId(tail.try_into().ok()?))),
+            kind if kind == Kind::Claim as u8 => Some(Parsed::Claim(ItemId(tail.try_into().ok()?))),
             kind if kind == Kind::Due as u8 => {
                 let (time, id) = tail.split_first_chunk::<8>()?;
                 Some(Parsed::Due { time_ms: u64::from_be_bytes(*time), id: ItemId(id.try_into().ok()?) })
@@ -110,6 +119,8 @@ mod tests {
         assert_eq!(key.get(..13), Some(&[0, 0, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0x0A, 0x0B][..]));
         assert_eq!(Parsed::of(&key), Some(Parsed::Due { time_ms: 0x0A0B, id }));
         assert_eq!(Parsed::of(&item(shard, id)), Some(Parsed::Item(id)));
+        assert_eq!(Parsed::of(&claim(shard, id)), Some(Parsed::Claim(id)));
+        assert_eq!(claim(shard, id).get(..6), Some(&[0, 0, 1, 2, 5, 9][..]));
         assert_eq!(Parsed::of(&known(shard, 3, id)), Some(Parsed::Known { period: 3 }));
         assert!(shard_range(shard).contains(&key) && !shard_range(ShardId(0x0103)).contains(&key));
         assert!(due_from(shard, 0x0A0B).contains(&key) && !due_from(shard, 0x0A0C).contains(&key));

@@ -1,7 +1,7 @@
 //! The queue of mail for other servers: items in the rows of a shard, replicated like its mailboxes.
 //!
 //! Rows in [`estafette_storage::Family::Queue`]: items, the times at which there is something to be done
-//! for them, counters, and the names of those that were here. [`check`] holds them against each other.
+//! for them, counters, the names of those that were here, and who works on which. [`check`] holds them against each other.
 //!
 //! Promises: an item is added once, however often it is proposed; it leaves when every recipient is
 //! decided and the sender was told what it wanted to know; what is decided for a recipient stays.
@@ -30,7 +30,7 @@ pub use id::{ItemId, ItemKey, ItemKeyError};
 pub use info::{ItemInfo, ItemPage, RecipientInfo};
 pub use item::{Item, LastReply, NoticeKind, REPLY_TEXT_MAX, Recipient, State};
 pub use key::shard_range;
-pub use read::Counters;
+pub use read::{ClaimRow, Counters};
 pub use wakeup::Wakeup;
 
 use serde::{Deserialize, Serialize};

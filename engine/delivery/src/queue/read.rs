@@ -38,6 +38,13 @@ impl Counters {
         self.bytes = self.bytes.saturating_sub(item.size);
     }
 
+    /// Adds what is in another shard.
+    pub fn add_all(&mut self, other: &Counters) {
+        self.items = self.items.saturating_add(other.items);
+        self.recipients = self.recipients.saturating_add(other.recipients);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         super::encode(VERSION, self)
     }
@@ -60,6 +67,39 @@ pub fn item<R: Read + ?Sized>(rows: &R, shard: ShardId, id: ItemId) -> Result<Op
     match rows.read(Family::Queue, &key)? {
         None => Ok(None),
         Some(value) => Item::decode(&value).map(Some).ok_or_else(|| damaged(Kind::Item, &key)),
+    }
+}
+
+/// Who works on an item: a row beside it, for as long as an attempt takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRow {
+    /// The node.
+    pub node: u64,
+    /// By which the node knows it; random.
+    pub token: u64,
+    /// Index in the log of its entry, or that of its last renewal.
+    pub index: u64,
+}
+
+impl ClaimRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        super::encode(VERSION, self)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<ClaimRow> {
+        super::decode(VERSION, bytes)
+    }
+}
+
+/// Who works on an item, if anybody does.
+///
+/// # Errors
+/// As [`item`].
+pub fn claim<R: Read + ?Sized>(rows: &R, shard: ShardId, id: ItemId) -> Result<Option<ClaimRow>, Error> {
+    let key = key::claim(shard, id);
+    match rows.read(Family::Queue, &key)? {
+        None => Ok(None),
+        Some(value) => ClaimRow::decode(&value).map(Some).ok_or_else(|| damaged(Kind::Claim, &key)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The queue against a plain model, and the bytes of its rows.
 
+mod claims;
 mod fixtures;
 
 use super::command::AttemptResult;
@@ -80,7 +81,7 @@ fn references(store: &Store) -> i64 {
 
 fn checked(store: &Store) -> u64 {
     let mut named = 0;
-    let report = check(store, SHARD, &mut |hash| {
+    let report = check(store, SHARD, &mut |hash, _| {
         assert_eq!(hash, BodyHash([1; 32]));
         named += 1;
     })
@@ -212,7 +213,7 @@ fn damage_is_found() {
     let damage = |change: &dyn Fn(&mut estafette_storage::Transaction)| {
         let mut tx = store.transaction();
         change(&mut tx);
-        check(&tx, SHARD, &mut |_| {}).unwrap().problem_count
+        check(&tx, SHARD, &mut |_, _| {}).unwrap().problem_count
     };
     assert_eq!(damage(&|_| {}), 0);
     assert_eq!(damage(&|tx| tx.delete(Family::Queue, key::due(SHARD, 1000, first))), 1);

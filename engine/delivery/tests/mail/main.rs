@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
 
 mod accepting;
+mod claims;
 mod faults;
 mod node;
 mod notices;
 mod relay;
+mod repeated;
 mod security;
 mod sending;

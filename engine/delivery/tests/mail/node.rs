@@ -1,9 +1,9 @@
 //! A node in a folder: store, groups, directory, and what tests ask of them.
 
 use bytes::Bytes;
-use estafette_delivery::outbound::{RelayTarget, RelayTls, Schedule, Sender, Settings};
+use estafette_delivery::outbound::{ClaimSettings, RelayTarget, RelayTls, Schedule, Sender, Settings};
 use estafette_delivery::queue::{self, ItemInfo, QueueHandle, Wakeup};
-use estafette_delivery::{Acceptor, Incoming, Intake, Outcome, ShardMachine, Shards};
+use estafette_delivery::{Acceptor, Homes, Incoming, Intake, Outcome, Patience, Reach, ShardMachine, Shards};
 use estafette_directory::{
     Actor, Administrator, AliasOptions, Change, Command, Destination, DirectoryMachine, NewAccount, NewAlias,
     NewDomain, Origin, PlanFields, PlanId, QuotaChoice, Reply, Role, Standing, View,
@@ -87,7 +87,9 @@ impl Node {
             shards.insert(shard, open_shard(&raft, shard, &wakeup).await);
         }
         let queue = QueueHandle::new(shards.clone());
-        let acceptor = Acceptor::new(store.clone(), view.clone(), shards.clone());
+        let control_reach = Reach::new(control.clone(), Patience::default());
+        let homes = Homes::new(store.clone(), view.clone(), control_reach, shards.clone());
+        let acceptor = Acceptor::new(homes);
         let node = Node { store, raft, control, view, shards, acceptor, queue, wakeup };
         if fresh {
             node.fill().await;
@@ -190,9 +192,28 @@ impl Node {
     }
 
     pub(crate) fn work_by(&self, relay: Option<RelayTarget>, schedule: Schedule) -> Working {
-        let settings = Settings { hostname: "mx.example.org".into(), relay, schedule };
-        let wakeup = Arc::clone(&self.wakeup);
-        let sender = Sender::new(self.store.clone(), self.acceptor.clone(), wakeup, settings).unwrap();
+        self.work_with(relay, schedule, ClaimSettings::default())
+    }
+
+    pub(crate) fn work_with(
+        &self,
+        relay: Option<RelayTarget>,
+        schedule: Schedule,
+        claims: ClaimSettings,
+    ) -> Working {
+        self.work_by_way_of(
+            &self.shards,
+            Settings { hostname: "mx.example.org".into(), relay, schedule, claims },
+        )
+    }
+
+    /// A sender that reaches the groups in a way of its own.
+    pub(crate) fn work_by_way_of(&self, shards: &Shards, settings: Settings) -> Working {
+        let (wakeup, store) = (Arc::clone(&self.wakeup), self.store.clone());
+        let control = Reach::new(self.control.clone(), Patience::default());
+        let homes = Homes::new(store.clone(), self.view.clone(), control, shards.clone());
+        let acceptor = Acceptor::new(homes);
+        let sender = Sender::new(store, acceptor, wakeup, settings).unwrap();
         let (stop, stopping) = watch::channel(false);
         Working { stop, task: tokio::spawn(sender.run(stopping)) }
     }
@@ -207,7 +228,7 @@ impl Node {
         let view = self.store.view();
         let mut references = Vec::new();
         for shard in SHARDS {
-            let mut reference = |hash| references.push(Ok((shard.0, hash)));
+            let mut reference = |hash, _| references.push(Ok((shard.0, hash)));
             let report = queue::check(&view, shard, &mut reference).unwrap();
             assert_eq!(report.problems, []);
             let report = estafette_mailbox::check(&view, shard, &mut reference).unwrap();
@@ -271,19 +292,9 @@ pub(crate) fn address(text: &str) -> Address {
 
 /// An envelope; an empty sender is the null one.
 pub(crate) fn envelope(from: &str, to: &[&str]) -> Envelope {
-    let recipient =
-        |to: &&str| Recipient { path: ForwardPath::Address(address(to)), notify: None, original: None };
-    Envelope {
-        reverse_path: if from.is_empty() { ReversePath::Null } else { ReversePath::Address(address(from)) },
-        recipients: to.iter().map(recipient).collect(),
-        declared_size: None,
-        body_type: BodyType::SevenBit,
-        smtputf8: false,
-        require_tls: false,
-        dsn_return: None,
-        dsn_envelope_id: None,
-        auth: None,
-    }
+    let reverse_path = if from.is_empty() { ReversePath::Null } else { ReversePath::Address(address(from)) };
+    let recipients = to.iter().map(|to| Recipient::new(ForwardPath::Address(address(to)))).collect();
+    Envelope::new(reverse_path, recipients)
 }
 
 pub(crate) fn notify(envelope: &mut Envelope, success: bool, failure: bool, delay: bool) {

@@ -47,6 +47,8 @@ pub(crate) struct Part {
     pub(crate) broken_tls: bool,
     /// Milliseconds before a message is answered.
     pub(crate) slow_ms: u64,
+    /// Milliseconds before DATA is answered, each used once; then none.
+    pub(crate) slow_data_ms: Vec<u64>,
 }
 
 /// A message that was taken.
@@ -237,6 +239,8 @@ impl Session {
     }
 
     async fn data(&mut self) -> End<()> {
+        let slow_ms = self.part.lock().slow_data_ms.pop().unwrap_or(0);
+        tokio::time::sleep(std::time::Duration::from_millis(slow_ms)).await;
         self.say("354 go on").await?;
         self.dropped(Stage::Data)?;
         let mut body = String::new();

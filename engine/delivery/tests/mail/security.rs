@@ -123,7 +123,12 @@ async fn settings_that_cannot_be_are_told_at_the_start() {
     let start = |change: &dyn Fn(&mut estafette_delivery::outbound::RelayTarget)| {
         let mut relay = target("127.0.0.1:1".parse().unwrap(), RelayTls::Required);
         change(&mut relay);
-        let settings = Settings { hostname: "h".into(), relay: Some(relay), schedule: quick() };
+        let settings = Settings {
+            hostname: "h".into(),
+            relay: Some(relay),
+            schedule: quick(),
+            claims: Default::default(),
+        };
         let sender =
             Sender::new(node.store.clone(), node.acceptor.clone(), Arc::clone(&node.wakeup), settings);
         sender.err().map(|error| (error.to_string(), error))

@@ -5,11 +5,13 @@
 
 mod accounts;
 mod aliases;
+mod cluster;
 mod domains;
 mod limits;
 mod members;
 mod plans;
 mod removal;
+mod shards;
 
 use crate::audit::{AuditEntry, Notes};
 use crate::command::{Actor, Applied, At, Change, Command, Reply};
@@ -42,7 +44,8 @@ struct Draft<'a> {
 
 impl Directory {
     /// Whether a command would be carried out now. Asked before it is proposed; asked again by
-    /// [`Directory::apply`], since another may come before it in the log.
+    /// [`Directory::apply`], since another may come before it in the log, and since only the log has the
+    /// time by which a token runs out.
     pub fn validate(&self, command: &Command) -> Result<(), Refusal> {
         self.decide(0, command).map(drop)
     }
@@ -188,6 +191,26 @@ impl Draft<'_> {
             Change::SetShards { shards } => self.set_shards(shards),
             Change::AssignShard { account, shard } => self.assign_shard(*account, *shard),
             Change::SetSettings(settings) => self.set_settings(settings),
+            Change::FoundCluster(new) => self.found_cluster(new),
+            Change::CreateJoinToken { secret_hash, valid_ms, label } => {
+                self.create_token(secret_hash, *valid_ms, label.as_deref())
+            }
+            Change::RevokeJoinToken { secret_hash } => self.revoke_token(secret_hash),
+            Change::AdmitNode { secret_hash, key_hash, address, label } => {
+                self.admit_node(secret_hash, key_hash, address, label)
+            }
+            Change::ChangeNode { node, change } => self.change_node(*node, change),
+            Change::RemoveNode { node } => self.remove_node(*node),
+            Change::SetClusterSettings { replicas, replace_after_ms } => {
+                self.set_cluster_settings(*replicas, *replace_after_ms)
+            }
+            Change::PlaceShard { shard, replicas } => self.place_shard(*shard, replicas),
+            Change::AddShards { total } => self.add_shards(*total),
+            Change::BeginMove { account, to } => self.begin_move(*account, *to),
+            Change::FinishMove(moving) => self.finish_move(*moving),
+            Change::AbandonMove(moving) => self.abandon_move(*moving),
+            Change::PostponeMove(moving) => self.postpone_move(*moving),
+            Change::SetMoveRate { kib_per_second } => self.set_move_rate(*kib_per_second),
         }
     }
 
@@ -241,6 +264,14 @@ impl Draft<'_> {
         self.put(Record::Alias(alias));
         Ok(())
     }
+}
+
+/// Checks a number.
+fn check_range(field: &str, number: u64, min: u64, max: u64) -> Result<(), Refusal> {
+    if (min..=max).contains(&number) {
+        return Ok(());
+    }
+    Err(Refusal::OutOfRange { field: field.to_owned(), min, max })
 }
 
 /// Checks a text that a person wrote.

@@ -1,14 +1,10 @@
-//! Plans, shards and settings: what only operators change.
+//! Plans and settings: what only operators change.
 
 use super::{Draft, check_text};
 use crate::command::Reply;
 use crate::model::{Plan, PlanFields, PlanId, Settings, Standing};
 use crate::refusal::Refusal;
 use crate::rows::{Record, RecordName};
-use estafette_types::{AccountId, ShardId};
-
-/// Shards of a cluster at most.
-const SHARDS_MAX: usize = 4_096;
 
 impl Draft<'_> {
     pub(super) fn create_plan(&mut self, fields: &PlanFields) -> Result<Reply, Refusal> {
@@ -56,38 +52,6 @@ impl Draft<'_> {
         notes.changed("mailboxes", before.and_then(|b| b.mailboxes), after.mailboxes);
         notes.changed("subdomains", before.and_then(|b| b.subdomains), after.subdomains);
         notes.changed("aliases", before.and_then(|b| b.aliases), after.aliases);
-    }
-
-    pub(super) fn set_shards(&mut self, shards: &[ShardId]) -> Result<Reply, Refusal> {
-        if shards.len() > SHARDS_MAX {
-            return Err(Refusal::TooMany { field: "shards".to_owned(), max: SHARDS_MAX as u64 });
-        }
-        let mut shards = shards.to_vec();
-        shards.sort_unstable();
-        shards.dedup();
-        for (shard, accounts) in &self.directory.shard_load {
-            if !shards.contains(shard) {
-                return Err(Refusal::ShardInUse { shard: shard.0, accounts: *accounts });
-            }
-        }
-        if let Some(zero) = shards.iter().find(|shard| shard.0 == 0) {
-            return Err(Refusal::UnknownShard { shard: zero.0 });
-        }
-        let words = |list: &[ShardId]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        self.notes.changed("shards", Some(words(&self.directory.shards)), Some(words(&shards)));
-        self.put(Record::Shards(shards));
-        Ok(Reply::Done)
-    }
-
-    pub(super) fn assign_shard(&mut self, id: AccountId, shard: ShardId) -> Result<Reply, Refusal> {
-        let (account, _) = self.directory.need_mailbox(id)?;
-        self.directory.need_shard(shard)?;
-        let mut account = crate::Account::clone(account);
-        self.notes.object = account.username.to_string();
-        self.notes.changed("shard", account.shard, Some(shard));
-        account.shard = Some(shard);
-        self.put(Record::Account(account));
-        Ok(Reply::Done)
     }
 
     pub(super) fn set_settings(&mut self, settings: &Settings) -> Result<Reply, Refusal> {

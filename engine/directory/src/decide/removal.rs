@@ -30,7 +30,7 @@ impl Draft<'_> {
         let mut going = Going { accounts: BTreeSet::from([id]), ..Going::default() };
         let Some(domain) = account.domain else {
             self.carry_out(&mut going)?;
-            return Ok(Reply::Removed(vec![Removed { account: id, shard: account.shard }]));
+            return Ok(Reply::Removed(self.removed(account)));
         };
         let entry = self.directory.need_domain(domain)?;
         self.check_administrators(&going, self.directory.root_of(&entry.record))?;
@@ -46,7 +46,7 @@ impl Draft<'_> {
                 self.put_default_alias(domain, address.local.clone(), entry.record.administrator)?;
             }
         }
-        Ok(Reply::Removed(vec![Removed { account: id, shard: account.shard }]))
+        Ok(Reply::Removed(self.removed(account)))
     }
 
     pub(super) fn delete_alias(&mut self, id: AliasId) -> Result<Reply, Refusal> {
@@ -88,8 +88,14 @@ impl Draft<'_> {
         }
         self.remove(RecordName::Domain(id));
         let removed = entry.accounts.iter().filter_map(|id| self.directory.account(*id));
-        let removed = removed.map(|account| Removed { account: account.id, shard: account.shard });
-        Ok(Reply::Removed(removed.collect()))
+        Ok(Reply::Removed(removed.flat_map(|account| self.removed(account)).collect()))
+    }
+
+    /// Where an account has mailboxes: in its shard, and in the one that it is moving to.
+    fn removed(&self, account: &Account) -> Vec<Removed> {
+        let moving = self.directory.move_of(account.id).map(|moving| Some(moving.to));
+        let shards = [account.shard].into_iter().chain(moving);
+        shards.map(|shard| Removed { account: account.id, shard }).collect()
     }
 
     /// Refuses when a domain that stays would lose its administrator.
@@ -123,6 +129,9 @@ impl Draft<'_> {
         }
         for id in &going.accounts {
             self.remove(RecordName::Account(*id));
+            if self.directory.move_of(*id).is_some() {
+                self.remove(RecordName::Move(*id));
+            }
         }
         Ok(())
     }

@@ -6,12 +6,14 @@
 
 use super::*;
 use crate::audit::{AuditEntry, AuditField};
-use crate::command::{AccountChange, DomainChange, Removed};
+use crate::cluster::{AuthorityKey, Cluster, ClusterNode, FormerNode, JoinToken, Move, NodeState, Placement};
+use crate::command::{AccountChange, DomainChange, NewCluster, NodeChange, Removed};
 use crate::model::{Account, AccountAddress, Alias, CatchAll, Counters, Group, HostedDomain, Plan, Prefix};
 use crate::password::PasswordHash;
 use crate::refusal::LimitKind;
 use crate::rows::{DomainAlias, Record, RecordName, audit_row, read_audit};
 use crate::{Applied, Settings};
+use estafette_raft::NodeId;
 use estafette_types::Username;
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
@@ -167,6 +169,54 @@ fn records() -> Vec<Record> {
     ]
 }
 
+fn records_of_cluster() -> Vec<Record> {
+    let (key_hash, secret_hash) = ([7; 32], [9; 32]);
+    let node = |state| ClusterNode {
+        id: NodeId(300),
+        address: "n.example:7400".into(),
+        label: "east".into(),
+        key_hash,
+        admitted_ms: 70_000,
+        state,
+    };
+    let token = JoinToken {
+        secret_hash,
+        expires_ms: 90_000,
+        label: Some("east".into()),
+        made_ms: 80_000,
+        used_by: Some(NodeId(300)),
+    };
+    vec![
+        Record::Cluster(Cluster {
+            id: [5; 16],
+            authority_certificate: vec![1, 2],
+            authority_key: AuthorityKey::new(vec![3]),
+            replicas: 3,
+            replace_after_ms: 600_000,
+        }),
+        Record::Node(node(NodeState::Active)),
+        Record::Node(node(NodeState::Leaving)),
+        Record::Node(node(NodeState::Dead)),
+        Record::FormerNode(FormerNode { id: NodeId(2), key_hash, removed_ms: 70_000 }),
+        Record::JoinToken(JoinToken { label: None, used_by: None, ..token.clone() }),
+        Record::JoinToken(token),
+        Record::Placement(Placement {
+            shard: ShardId(300),
+            replicas: vec![NodeId(1), NodeId(300)],
+            begun: true,
+        }),
+        Record::Placement(Placement { shard: ShardId(2), replicas: vec![NodeId(1)], begun: false }),
+        Record::Move(moving()),
+        Record::LastShard(ShardId(300)),
+        Record::MoveRate(300),
+        Record::LastMove(70_000),
+    ]
+}
+
+fn moving() -> Move {
+    Move { account: AccountId(258), from: ShardId(1), to: ShardId(300), begun_ms: 70_000 }
+}
+
 #[test]
 fn rows() {
     let entry = |origin| AuditEntry {
@@ -181,7 +231,7 @@ fn rows() {
         fields: vec![AuditField { name: "to".into(), before: None, after: Some("x".into()) }],
     };
     let entries = origins().map(entry);
-    let records = records();
+    let records = [records(), records_of_cluster()].concat();
     let record_rows = records.iter().map(|record| record.row().unwrap());
     let made: Vec<_> = record_rows.chain(entries.iter().map(|entry| audit_row(entry).unwrap())).collect();
     let made: Vec<_> = made.iter().map(|(key, value)| format!("{} {}", hex(key), hex(value))).collect();
@@ -193,9 +243,9 @@ fn rows() {
             None => assert_eq!(read_audit(&value).unwrap(), entries[number - records.len()]),
         }
     }
-    // Every kind of row is there: those of records are 1 to 9, then the audit.
+    // Every kind of row is there: records, the audit (10), records of the cluster.
     let kinds: HashSet<u8> = lines(ROWS).iter().map(|line| unhex(line[0])[1]).collect();
-    assert_eq!(kinds, (1..=10).collect());
+    assert_eq!(kinds, (1..=19).collect());
     let removed = RecordName::DomainAlias(name("example.test"));
     assert!(lines(ROWS).iter().any(|line| unhex(line[0]) == removed.key()));
 }
@@ -287,9 +337,45 @@ fn changes_of_accounts() -> Vec<Change> {
     ]
 }
 
+fn changes_of_cluster() -> Vec<Change> {
+    let (key_hash, secret_hash, node) = ([7; 32], [9; 32], NodeId(300));
+    let (address, label) = (|| "n.example:7400".to_owned(), || "east".to_owned());
+    let new = NewCluster {
+        id: [5; 16],
+        authority_certificate: vec![1, 2],
+        authority_key: AuthorityKey::new(vec![3]),
+        node: NodeId(1),
+        address: address(),
+        label: label(),
+        key_hash,
+    };
+    let change = |change| Change::ChangeNode { node, change };
+    vec![
+        Change::FoundCluster(new),
+        Change::CreateJoinToken { secret_hash, valid_ms: 300, label: Some(label()) },
+        Change::CreateJoinToken { secret_hash, valid_ms: 300, label: None },
+        Change::RevokeJoinToken { secret_hash },
+        Change::AdmitNode { secret_hash, key_hash, address: address(), label: label() },
+        change(NodeChange::Address(address())),
+        change(NodeChange::Label(label())),
+        change(NodeChange::State(NodeState::Active)),
+        change(NodeChange::State(NodeState::Leaving)),
+        change(NodeChange::State(NodeState::Dead)),
+        Change::RemoveNode { node },
+        Change::PlaceShard { shard: ShardId(300), replicas: vec![NodeId(1), node] },
+        Change::AddShards { total: 300 },
+        Change::SetClusterSettings { replicas: 5, replace_after_ms: 300 },
+        Change::BeginMove { account: AccountId(258), to: ShardId(300) },
+        Change::FinishMove(moving()),
+        Change::AbandonMove(moving()),
+        Change::PostponeMove(moving()),
+        Change::SetMoveRate { kib_per_second: 300 },
+    ]
+}
+
 #[test]
 fn commands() {
-    let changes = [changes_of_domains(), changes_of_accounts()].concat();
+    let changes = [changes_of_domains(), changes_of_accounts(), changes_of_cluster()].concat();
     let kinds: HashSet<_> = changes.iter().map(discriminant).collect();
     assert_eq!(kinds.len(), variants::<Change>(), "a change has no line");
     let actors = [Actor::System, Actor::Console, Actor::Account(AccountId(300))];
@@ -318,6 +404,8 @@ fn replies() -> Vec<Reply> {
             Removed { account: AccountId(258), shard: Some(ShardId(2)) },
             Removed { account: AccountId(1), shard: None },
         ]),
+        Reply::Node(NodeId(300)),
+        Reply::Shards(vec![ShardId(1), ShardId(300)]),
     ]
 }
 
@@ -361,6 +449,22 @@ fn refusals() -> Vec<Refusal> {
         PasswordHash,
         NotAllowed,
         Exhausted,
+        IsCluster,
+        NoCluster,
+        UnknownNode { node: 300 },
+        NodeRemoved { node: 300 },
+        UnknownToken,
+        TokenUsed { node: 300 },
+        TokenExpired,
+        InvalidNodeAddress { address: a() },
+        NodeInUse { node: 300, shards: 5 },
+        NodeDead { node: 300 },
+        LastNode,
+        NoReplicas,
+        NodeTwice { node: 300 },
+        OutOfRange { field: a(), min: 1, max: 300 },
+        AccountMoving { shard: 300 },
+        NotMoving,
     ]
 }
 

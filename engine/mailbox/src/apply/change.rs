@@ -38,6 +38,13 @@ impl Work<'_> {
         };
         let (mut changed, mut modified) = (Vec::new(), Vec::new());
         let modseq = open.next_modseq();
+        #[cfg(feature = "planted")]
+        let modseq = if estafette_storage::planted::is("modseq-stands") {
+            open.row.highest_modseq = ModSeq(modseq.0.saturating_sub(1));
+            open.row.highest_modseq
+        } else {
+            modseq
+        };
         for Message { uid, row } in messages {
             if unchanged_since.is_some_and(|since| row.modseq > since) {
                 modified.push(uid);
@@ -120,6 +127,9 @@ impl Work<'_> {
             if row.flags.has(SystemFlags::DELETED) {
                 self.remove_row(open.at.deleted(*uid));
             }
+            #[cfg(feature = "planted")]
+            let bodies =
+                if estafette_storage::planted::is("reference-stays") { Bodies::Kept } else { bodies };
             if bodies == Bodies::Counted {
                 self.tx.add_body_ref(row.body, self.at.shard.0, -1);
             }

@@ -2,13 +2,16 @@
 //!
 //! What is written depends on the rows, the context and the command alone. A refused command leaves
 //! nothing behind. Every counter is exact after every command. Files: `arrive` adds messages,
-//! `change` alters and removes them, `folders` is about names, `purge` removes what was deleted.
+//! `change` alters and removes them, `folders` is about names, `purge` removes what was deleted,
+//! `delivery` and `request` remember what was done, `moving` takes accounts from shard to shard.
 
 mod arrive;
 mod change;
 mod delivery;
 mod folders;
+mod moving;
 mod purge;
+mod request;
 
 use crate::block;
 use crate::command::{Action, Command, Context, Refusal, Response, WORK_MAX};
@@ -23,7 +26,7 @@ use delivery::period_of;
 pub use change::EXPUNGE_ROWS_MAX;
 pub(crate) use delivery::FOR_EVER;
 use estafette_storage::{Family, Transaction};
-use estafette_types::{EmailId, MailboxId, ModSeq, Uid, UidSet};
+use estafette_types::{MailboxId, ModSeq, Uid, UidSet};
 
 /// Applies a command within a transaction. `news` gets what it changed, to be told to
 /// [`crate::Watchers`] once the transaction is written.
@@ -60,29 +63,32 @@ fn run(
     let mut work = match (&command.action, read::account_row(&*tx, at)?) {
         (Action::DeleteAccount, row) => return purge::delete_account(context, at, row, tx, news),
         (Action::Purge, None) => return Ok(Response::Purged { more: false }),
-        (Action::Purge, Some(row)) if row.state == AccountState::Doomed => {
-            return purge::account(at, row, tx);
+        (Action::Purge, Some(row)) => match row.state {
+            AccountState::Doomed | AccountState::Leaving => return purge::account(at, row, tx),
+            AccountState::Live => return purge::mailboxes(at, tx),
+            AccountState::Gone | AccountState::Moved => return Ok(Response::Purged { more: false }),
+            _ => return Err(Refusal::Moved.into()),
+        },
+        (Action::Install { of, after, rows, whole }, row) => {
+            let brought = moving::Rows { of: *of, after: *after, rows, whole: whole.as_deref() };
+            return moving::install(context, at, row, &brought, tx);
         }
-        (Action::Purge, Some(_)) => return purge::mailboxes(at, tx),
+        (Action::Seal { of }, Some(row)) => return moving::seal(at, row, *of, tx),
+        (Action::Unseal { of }, row) => return moving::unseal(at, row, *of, tx),
+        (Action::Adopt { of }, row) => return moving::adopt(at, row, *of, tx, news),
+        (Action::Clear { of }, row) => return moving::clear(at, row, *of, context.time_ms, tx),
         (_, row) => Work::begin(*context, at, row, tx, news)?,
     };
-    let response = match &command.action {
-        Action::Ensure | Action::DeleteAccount | Action::Purge => Response::Done,
-        Action::Deliver { id, target, message, quota } => work.deliver(*id, target, message, *quota)?,
-        Action::Append { mailbox, messages, quota } => work.append(*mailbox, messages, *quota)?,
-        Action::Import { name, messages, quota } => work.import(name, messages, *quota)?,
-        Action::Copy { from, to, uids, quota } => work.copy(*from, *to, uids, *quota)?,
-        Action::Move { from, to, uids } => work.move_(*from, *to, uids)?,
-        Action::Store { mailbox, uids, change, flags, unchanged_since } => {
-            work.store(*mailbox, uids, *change, flags, *unchanged_since)?
+    if let Some(id) = command.request {
+        if let Some(before) = work.answered(id)? {
+            return Ok(before);
         }
-        Action::Expunge { mailbox, uids, only_deleted } => work.expunge(*mailbox, uids, *only_deleted)?,
-        Action::Create { name, special_use } => work.create(name, *special_use)?,
-        Action::Delete { name } => work.delete(name)?,
-        Action::Rename { from, to } => work.rename(from, to)?,
-        Action::Subscribe { name, subscribed } => work.subscribe(name, *subscribed)?,
-        Action::SetSpecialUse { name, special_use } => work.set_special_use(name, *special_use)?,
-    };
+        let response = work.carry_out(&command.action)?;
+        work.remember_request(id, &response);
+        work.finish();
+        return Ok(response);
+    }
+    let response = work.carry_out(&command.action)?;
     work.finish();
     Ok(response)
 }
@@ -147,25 +153,48 @@ impl<'a> Work<'a> {
         tx: &'a mut Transaction,
         news: &'a mut Vec<News>,
     ) -> Result<Work<'a>, Stop> {
-        if row.is_some_and(|row| row.state != AccountState::Live) {
-            return Err(Refusal::NoAccount.into());
+        match row.map(|row| row.state) {
+            None | Some(AccountState::Live) => {}
+            Some(AccountState::Doomed | AccountState::Gone) => return Err(Refusal::NoAccount.into()),
+            Some(_) => return Err(Refusal::Moved.into()),
         }
         let new = AccountRow {
-            state: AccountState::Live,
-            created_ms: context.time_ms,
-            bytes: 0,
-            messages: 0,
-            mailboxes: 0,
-            next_mailbox: MailboxId(1),
-            next_email: EmailId(1),
-            last_uid_validity: 0,
             delivery_period: period_of(context.time_ms),
+            ..AccountRow::empty(AccountState::Live, context.time_ms)
         };
         let mut work = Work { context, at, account: row.unwrap_or(new), before: row, tx, news };
         if row.is_none() {
             work.create_usual_mailboxes();
         }
         Ok(work)
+    }
+
+    fn carry_out(&mut self, action: &Action) -> Result<Response, Stop> {
+        match action {
+            Action::Ensure | Action::DeleteAccount | Action::Purge => Ok(Response::Done),
+            // An account that was never touched moves as one with its usual mailboxes.
+            Action::Seal { of } => {
+                (self.account.state, self.account.last_move) = (AccountState::Sealed, *of);
+                Ok(Response::Done)
+            }
+            Action::Install { .. } | Action::Unseal { .. } | Action::Adopt { .. } | Action::Clear { .. } => {
+                Err(Refusal::NotMoving.into())
+            }
+            Action::Deliver { id, target, message, quota } => self.deliver(*id, target, message, *quota),
+            Action::Append { mailbox, messages, quota } => self.append(*mailbox, messages, *quota),
+            Action::Import { name, messages, quota } => self.import(name, messages, *quota),
+            Action::Copy { from, to, uids, quota } => self.copy(*from, *to, uids, *quota),
+            Action::Move { from, to, uids } => self.move_(*from, *to, uids),
+            Action::Store { mailbox, uids, change, flags, unchanged_since } => {
+                self.store(*mailbox, uids, *change, flags, *unchanged_since)
+            }
+            Action::Expunge { mailbox, uids, only_deleted } => self.expunge(*mailbox, uids, *only_deleted),
+            Action::Create { name, special_use } => self.create(name, *special_use),
+            Action::Delete { name } => self.delete(name),
+            Action::Rename { from, to } => self.rename(from, to),
+            Action::Subscribe { name, subscribed } => self.subscribe(name, *subscribed),
+            Action::SetSpecialUse { name, special_use } => self.set_special_use(name, *special_use),
+        }
     }
 
     fn finish(self) {
@@ -278,7 +307,7 @@ mod tests {
 
     fn run(tx: &mut Transaction, action: Action) -> Result<Response, Error> {
         let context = Context { shard: AT.shard, time_ms: 1_790_000_000_000 };
-        apply(&context, &Command { account: AT.account, action }, tx, &mut Vec::new())
+        apply(&context, &Command::new(AT.account, action), tx, &mut Vec::new())
     }
 
     /// Commands on a few messages passed over a row that was lost: members of a group would differ without a word.

@@ -8,7 +8,7 @@ use crate::read::{self, damaged};
 use crate::rows::{AccountRow, AccountState, MessageRow};
 use crate::watch::News;
 use estafette_storage::{Family, Transaction};
-use estafette_types::{EmailId, MailboxId};
+use estafette_types::MailboxId;
 
 /// Removes up to `limit` messages. When that was all, the rest of the mailbox goes too, and the
 /// answer says how much of the limit is left; `None`: there is more.
@@ -62,48 +62,68 @@ pub(super) fn delete_account(
     tx: &mut Transaction,
     news: &mut Vec<News>,
 ) -> Result<Response, Stop> {
-    let row = row.unwrap_or(AccountRow {
-        state: AccountState::Gone,
-        created_ms: context.time_ms,
-        bytes: 0,
-        messages: 0,
-        mailboxes: 0,
-        next_mailbox: MailboxId(1),
-        next_email: EmailId(1),
-        last_uid_validity: 0,
-        delivery_period: 0,
-    });
-    if row.state == AccountState::Live {
-        for mailbox in read::names(&*tx, at)?.into_iter().filter_map(|(_, row)| row.mailbox) {
-            tx.delete(Family::Row, at.mailbox(mailbox).key(Kind::Mailbox, &[]));
-            news.push(News::of_mailbox(at.mailbox(mailbox), News::GONE));
+    let row = row.unwrap_or(AccountRow::empty(AccountState::Gone, context.time_ms));
+    match row.state {
+        AccountState::Live | AccountState::Sealed => {
+            for mailbox in named(at, tx)? {
+                tx.delete(Family::Row, mailbox.key(Kind::Mailbox, &[]));
+                news.push(News::of_mailbox(mailbox, News::GONE));
+            }
+            news.push(News::of_names(at));
+            remove(at, AccountState::Doomed, row, tx)
         }
-        news.push(News::of_names(at));
-        let own = at.key(Kind::Name, &[])..after(at.key(Kind::Doomed, &[]));
-        tx.delete_range(Family::Row, own);
-        let row = AccountRow { state: AccountState::Doomed, bytes: 0, messages: 0, mailboxes: 0, ..row };
-        return account(at, row, tx);
+        AccountState::Arriving | AccountState::Ready | AccountState::Leaving => {
+            remove(at, AccountState::Doomed, row, tx)
+        }
+        AccountState::Doomed => account(at, row, tx),
+        AccountState::Gone | AccountState::Moved => {
+            tx.put(
+                Family::Row,
+                at.key(Kind::Account, &[]),
+                AccountRow { state: AccountState::Gone, ..row }.encode(),
+            );
+            Ok(Response::Purged { more: false })
+        }
     }
-    if row.state == AccountState::Doomed {
-        return account(at, row, tx);
-    }
-    tx.put(Family::Row, at.key(Kind::Account, &[]), row.encode());
-    Ok(Response::Purged { more: false })
 }
 
-/// Goes on with a deleted account. Its own row stays as a tombstone.
+/// The mailboxes that have names.
+pub(super) fn named(at: AccountRef, tx: &Transaction) -> Result<Vec<MailboxRef>, Stop> {
+    let names = read::names(tx, at)?.into_iter();
+    Ok(names.filter_map(|(_, row)| row.mailbox).map(|mailbox| at.mailbox(mailbox)).collect())
+}
+
+/// Begins to remove all that is in an account. The rows of mailboxes have gone before where somebody may read them: who
+/// finds one finds all that belongs to it.
+pub(super) fn remove(
+    at: AccountRef,
+    state: AccountState,
+    row: AccountRow,
+    tx: &mut Transaction,
+) -> Result<Response, Stop> {
+    tx.delete_range(Family::Row, at.key(Kind::Name, &[])..after(at.key(Kind::Request, &[])));
+    account(at, AccountRow { state, bytes: 0, messages: 0, mailboxes: 0, installed: 0, ..row }, tx)
+}
+
+/// Goes on with an account that is deleted or left. Its own row stays as a tombstone.
 pub(super) fn account(at: AccountRef, row: AccountRow, tx: &mut Transaction) -> Result<Response, Stop> {
     let mut limit = WORK_MAX;
-    let state = loop {
+    let more = loop {
         let Some(next) = read::scan(&*tx, at.mailboxes_range())?.next().transpose()? else {
-            break AccountState::Gone;
+            break false;
         };
         let mailbox = parse(&next.key)?.at;
         match purge_mailbox(tx, mailbox, limit)?.and_then(|left| left.checked_sub(1)) {
             Some(left) => limit = left,
-            None => break AccountState::Doomed,
+            None => break true,
         }
     };
+    let state = match row.state {
+        AccountState::Leaving if more => AccountState::Leaving,
+        AccountState::Leaving => AccountState::Moved,
+        _ if more => AccountState::Doomed,
+        _ => AccountState::Gone,
+    };
     tx.put(Family::Row, at.key(Kind::Account, &[]), AccountRow { state, ..row }.encode());
-    Ok(Response::Purged { more: state == AccountState::Doomed })
+    Ok(Response::Purged { more })
 }

@@ -57,7 +57,7 @@ impl MailboxCheck {
         parsed: Parsed<'_>,
         value: &[u8],
         report: &mut Report,
-        reference: &mut dyn FnMut(BodyHash),
+        reference: &mut dyn FnMut(BodyHash, u64),
     ) -> Result<(), Error> {
         let read = match parsed.kind {
             Kind::Mailbox => MailboxRow::decode(value).map(|row| self.row = Some(row)),
@@ -90,10 +90,10 @@ impl MailboxCheck {
         parsed: Parsed<'_>,
         value: &[u8],
         report: &mut Report,
-        reference: &mut dyn FnMut(BodyHash),
+        reference: &mut dyn FnMut(BodyHash, u64),
     ) -> Option<()> {
         let (uid, message) = (parsed.uid()?, MessageRow::decode(value)?);
-        reference(message.body);
+        reference(message.body, message.size);
         self.messages += 1;
         self.bytes = self.bytes.saturating_add(message.size);
         self.unseen += u64::from(!message.flags.has(SystemFlags::SEEN));

@@ -68,7 +68,7 @@ impl Report {
 pub fn check<R: Read + ?Sized>(
     rows: &R,
     shard: ShardId,
-    reference: &mut dyn FnMut(BodyHash),
+    reference: &mut dyn FnMut(BodyHash, u64),
 ) -> Result<Report, Error> {
     let mut report = Report::default();
     let mut current: Option<AccountCheck> = None;

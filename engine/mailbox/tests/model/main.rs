@@ -154,7 +154,7 @@ fn commands() -> impl Strategy<Value = Vec<(u64, u64, Action)>> {
 
 /// Applies as a Raft group does: through bytes, several commands to a transaction.
 fn run(shard: ShardId, time_ms: u64, account: u64, action: &Action) -> Response {
-    let command = Command { account: AccountId(account), action: action.clone() };
+    let command = Command::new(AccountId(account), action.clone());
     let command = Command::decode(&command.encode()).unwrap();
     let mut tx = store().transaction();
     let response = apply(&Context { shard, time_ms }, &command, &mut tx, &mut Vec::new()).unwrap();
@@ -275,7 +275,8 @@ fn same_account(view: &View, maps: &(UidMaps, Maildrops), at: AccountRef, plain:
 /// No problem is found, and bodies are referred to as often as messages name them.
 fn sound(shard: ShardId, accounts: &BTreeMap<u64, Account>) {
     let mut named: BTreeMap<[u8; 32], i64> = BTreeMap::new();
-    let report = check(&store().view(), shard, &mut |hash| *named.entry(hash.0).or_default() += 1).unwrap();
+    let report =
+        check(&store().view(), shard, &mut |hash, _| *named.entry(hash.0).or_default() += 1).unwrap();
     assert_eq!(report.problems, []);
     let plain: Vec<_> = accounts.values().flat_map(Account::mailboxes).collect();
     assert_eq!(report.mailboxes, plain.len() as u64);
@@ -327,7 +328,7 @@ proptest! {
         let mut tx = store().transaction();
         for ((account, pause, action), expected) in commands.iter().zip(&history) {
             time_ms += pause;
-            let command = Command { account: AccountId(*account), action: action.clone() };
+            let command = Command::new(AccountId(*account), action.clone());
             let context = Context { shard: twin, time_ms };
             let response = apply(&context, &command, &mut tx, &mut Vec::new()).unwrap();
             prop_assert_eq!(&response, expected);

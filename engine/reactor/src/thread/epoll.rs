@@ -58,6 +58,12 @@ impl Epoll {
         Ok(key)
     }
 
+    /// Takes over a connected socket.
+    pub(super) fn adopt(&mut self, fd: OwnedFd) -> io::Result<usize> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        self.add(fd)
+    }
+
     /// Closing takes it out of the epoll too.
     pub(super) fn remove(&mut self, key: usize) {
         self.sockets.try_remove(key);

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -25,6 +26,20 @@ pub(crate) struct Socket {
 const WRITTEN_MAX: usize = 64 * 1024;
 
 impl Socket {
+    fn new(core: Rc<Core>, key: usize) -> Socket {
+        Socket { core, key, read: BytesMut::new(), written: VecDeque::new() }
+    }
+
+    /// Takes over a connected socket of the system for this thread.
+    pub(crate) async fn adopt(fd: OwnedFd) -> io::Result<Socket> {
+        let core = Core::current();
+        let at = core.sockets.borrow_mut().adopt(fd)?;
+        let mut adoption = Adoption { core, at: Some(at) };
+        let key = poll_fn(|context| adoption.core.sockets.borrow_mut().poll_adopted(at, context)).await;
+        adoption.at = None;
+        Ok(Socket::new(Rc::clone(&adoption.core), key?))
+    }
+
     /// Waits for bytes and appends up to about `want` of them; 0 at the end.
     pub(crate) async fn recv(&mut self, input: &mut BytesMut, want: usize) -> io::Result<usize> {
         if !self.read.is_empty() {
@@ -67,6 +82,20 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.core.sockets.borrow_mut().remove(self.key);
+    }
+}
+
+/// A socket that is being taken over; given up when this is dropped before it is done.
+struct Adoption {
+    core: Rc<Core>,
+    at: Option<usize>,
+}
+
+impl Drop for Adoption {
+    fn drop(&mut self) {
+        if let Some(at) = self.at {
+            self.core.sockets.borrow_mut().abandon(at);
+        }
     }
 }
 
@@ -133,13 +162,7 @@ impl Listening {
                 return Poll::Ready(None);
             }
             let accepted = ready!(self.core.sockets.borrow_mut().poll_accept(self.key, context));
-            let socket = |key| Socket {
-                core: Rc::clone(&self.core),
-                key,
-                read: BytesMut::new(),
-                written: VecDeque::new(),
-            };
-            Poll::Ready(Some(accepted.map(|(key, peer)| (socket(key), peer))))
+            Poll::Ready(Some(accepted.map(|(key, peer)| (Socket::new(Rc::clone(&self.core), key), peer))))
         })
         .await
     }

@@ -61,6 +61,30 @@ impl Sockets {
         }
     }
 
+    /// Begins to take over a connected socket. Its place is that of the adoption, until it is a connection.
+    pub(super) fn adopt(&mut self, fd: OwnedFd) -> io::Result<usize> {
+        match self {
+            Sockets::Uring(uring) => uring.adopt(fd),
+            Sockets::Epoll(epoll) => epoll.adopt(fd),
+        }
+    }
+
+    /// The connection that an adopted socket has become.
+    pub(super) fn poll_adopted(&mut self, at: usize, context: &Context<'_>) -> Poll<io::Result<usize>> {
+        match self {
+            Sockets::Uring(uring) => uring.poll_adopted(at, context),
+            Sockets::Epoll(_) => Poll::Ready(Ok(at)),
+        }
+    }
+
+    /// Nobody waits for an adoption any more.
+    pub(super) fn abandon(&mut self, at: usize) {
+        match self {
+            Sockets::Uring(uring) => uring.abandon(at),
+            Sockets::Epoll(epoll) => epoll.remove(at),
+        }
+    }
+
     /// Closes a connection.
     pub(super) fn remove(&mut self, key: usize) {
         match self {

@@ -4,16 +4,18 @@ use super::caller::Caller;
 use super::extract::{self, Confirmation, Input, ListParams, Named, Params, QuotaInput, present};
 use super::passwords::{Names, PasswordInput};
 use super::{Api, Failure, removal};
+use crate::cluster::Usage;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use estafette_directory::{
     Account, AccountChange, AccountInfo, Change, Directory, NewAccount, Page, Refusal, Reply, Role,
 };
-use estafette_mailbox::{Action, read};
+use estafette_mailbox::{AccountRef, Action};
 use estafette_types::AccountId;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,25 +56,22 @@ pub(super) async fn shown(api: &Api, id: AccountId) -> Result<Value, Failure> {
     values.pop().ok_or(Failure::Unexpected)
 }
 
-/// Adds `used_bytes` and `messages`.
+/// Adds `used_bytes` and `messages`: null where no node that has them answers.
 async fn with_usage(api: &Api, infos: Vec<AccountInfo>) -> Result<Vec<Value>, Failure> {
-    let engine = std::sync::Arc::clone(&api.engine);
-    let work = move || {
-        infos
-            .into_iter()
-            .map(|info| {
-                let at = engine.account_ref(AccountId(info.id));
-                let (bytes, messages) = at.map_or(Ok((0, 0)), |at| read::usage(&engine.store, at))?;
-                let mut value = serde_json::to_value(&info).map_err(|_| Failure::Unexpected)?;
-                if let Value::Object(fields) = &mut value {
-                    fields.insert("used_bytes".to_owned(), bytes.into());
-                    fields.insert("messages".to_owned(), messages.into());
-                }
-                Ok(value)
-            })
-            .collect()
+    let at: Vec<AccountRef> =
+        infos.iter().filter_map(|info| api.engine.account_ref(AccountId(info.id))).collect();
+    let known: BTreeMap<AccountId, Option<Usage>> =
+        at.iter().map(|at| at.account).zip(api.engine.usage(&at).await).collect();
+    let with_usage = |info: AccountInfo| {
+        let usage = known.get(&AccountId(info.id)).copied().unwrap_or(Some((0, 0)));
+        let mut value = serde_json::to_value(&info).map_err(|_| Failure::Unexpected)?;
+        if let Value::Object(fields) = &mut value {
+            fields.insert("used_bytes".to_owned(), usage.map(|(bytes, _)| bytes).into());
+            fields.insert("messages".to_owned(), usage.map(|(_, messages)| messages).into());
+        }
+        Ok(value)
     };
-    tokio::task::spawn_blocking(work).await?
+    infos.into_iter().map(with_usage).collect()
 }
 
 pub(super) async fn me(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Failure> {
@@ -168,7 +167,7 @@ pub(super) async fn create(
 /// to the log.
 pub(super) async fn ensure_mailboxes(api: &Api, account: AccountId) {
     let Some(at) = api.engine.account_ref(account) else { return };
-    if let Err(error) = api.engine.shards.mailbox(at, Action::Ensure, Vec::new()).await {
+    if let Err(error) = api.engine.mailbox(at, Action::Ensure, Vec::new()).await {
         tracing::warn!(account = account.0, %error, "the mailboxes of a new account are not there yet");
     }
 }

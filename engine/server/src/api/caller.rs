@@ -42,6 +42,7 @@ impl FromRequestParts<Api> for Caller {
             Outcome::Wrong => Err(Failure::WrongLogin),
             Outcome::Barred => Err(Failure::Barred),
             Outcome::TooMany => Err(Failure::TooManyFailures),
+            Outcome::Later => Err(Failure::LoginLater),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a request fails with: a status, a word for programs, words for people.
 
+use crate::cluster::ClusterError;
 use crate::engine::EngineError;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -78,6 +79,9 @@ pub(crate) enum Failure {
     /// Too many failed logins.
     #[error("too many failed logins from this address; try later")]
     TooManyFailures,
+    /// Other nodes cannot be asked whether the credentials are wrong.
+    #[error("logins cannot be checked now; try again later")]
+    LoginLater,
     /// A page of another site asks.
     #[error("requests from pages of other sites are refused")]
     OtherSite,
@@ -154,6 +158,7 @@ impl Failure {
             Failure::WrongLogin => (StatusCode::UNAUTHORIZED, "wrong-login"),
             Failure::Barred => (StatusCode::FORBIDDEN, "barred"),
             Failure::TooManyFailures => (StatusCode::TOO_MANY_REQUESTS, "too-many-failures"),
+            Failure::LoginLater => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Failure::OtherSite => (StatusCode::FORBIDDEN, "other-site"),
             Failure::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path"),
             Failure::NoSuchItem => (StatusCode::NOT_FOUND, "unknown-item"),
@@ -169,11 +174,20 @@ fn engine_status(error: &EngineError) -> (StatusCode, &'static str) {
     let full = (StatusCode::SERVICE_UNAVAILABLE, "disk-full");
     match error {
         EngineError::Refused(refusal) => (refusal_status(refusal), refusal.code()),
+        EngineError::Cluster(ClusterError::Joined) => (StatusCode::CONFLICT, "is-cluster"),
+        EngineError::Cluster(ClusterError::NotAdmitted(_)) => (StatusCode::CONFLICT, "no-cluster"),
         EngineError::Raft(estafette_raft::Error::Full) => full,
         EngineError::Raft(estafette_raft::Error::TooLarge { .. }) => {
             (StatusCode::PAYLOAD_TOO_LARGE, "too-large")
         }
         EngineError::Delivery(error) if error.is_disk_full() => full,
+        // The same request may be refused now, as what it asks for was done.
+        EngineError::Raft(estafette_raft::Error::Interrupted { .. }) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown")
+        }
+        EngineError::Delivery(error) if error.is_uncertain() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown")
+        }
         EngineError::Raft(error) if !error.is_fatal() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         EngineError::Delivery(error) if !error.is_fatal() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
@@ -193,7 +207,17 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::LastOperator
         | Refusal::DefaultAddress { .. }
         | Refusal::PrimaryAddress
-        | Refusal::ShardInUse { .. } => StatusCode::CONFLICT,
+        | Refusal::ShardInUse { .. }
+        | Refusal::IsCluster
+        | Refusal::NoCluster
+        | Refusal::NodeRemoved { .. }
+        | Refusal::TokenUsed { .. }
+        | Refusal::TokenExpired
+        | Refusal::NodeInUse { .. }
+        | Refusal::NodeDead { .. }
+        | Refusal::LastNode
+        | Refusal::AccountMoving { .. }
+        | Refusal::NotMoving => StatusCode::CONFLICT,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

@@ -60,8 +60,9 @@ pub(super) async fn live() -> Json<Value> {
 /// for reads go on.
 pub(super) async fn ready(State(api): State<Api>) -> (StatusCode, Json<Value>) {
     let health = api.engine.store.health();
-    let led = api.groups().iter().all(|(_, status)| status.running && status.leader.is_some());
+    let led = api.is_led();
     let ready = led && health != Health::Failed;
+    let takes_mail = led && api.engine.takes_mail();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": ready, "takes_mail": api.engine.takes_mail() })))
+    (status, Json(json!({ "ready": ready, "takes_mail": takes_mail })))
 }

@@ -152,7 +152,7 @@ async fn import(
         }
     }
     let action = Action::Import { name, messages: list, quota };
-    match api.engine.shards.mailbox(at, action, bodies).await? {
+    match api.engine.mailbox(at, action, bodies).await?.1 {
         Response::Imported(imported) => {
             let fresh = imported.iter().filter(|one| !one.duplicate).count();
             metrics::counter!("estafette_imported_messages_total").increment(fresh as u64);

@@ -11,6 +11,7 @@ mod addresses;
 mod aliases;
 mod audit;
 mod caller;
+mod cluster;
 mod domains;
 mod extract;
 mod failure;
@@ -20,6 +21,7 @@ mod lent;
 mod listen;
 mod local;
 mod mailboxes;
+mod moves;
 mod operators;
 mod passwords;
 mod plans;
@@ -37,8 +39,10 @@ pub(crate) use local::{connect, socket_path};
 
 use crate::engine::{Engine, now_ms};
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, patch, post, put};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{delete, get, patch, post, put};
 use estafette_directory::Directory;
 use failure::Failure;
 use parking_lot::RwLockReadGuard;
@@ -99,7 +103,7 @@ pub(crate) fn router(engine: Arc<Engine>, access: Access) -> Router {
         import_room: Semaphore::new(IMPORT_ROOM_KIB),
     }));
     Router::new()
-        .nest("/api/v1", directory_paths().merge(mail_paths()))
+        .nest("/api/v1", directory_paths(&api).merge(node_paths()))
         .route("/metrics", get(health::metrics))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -109,7 +113,13 @@ pub(crate) fn router(engine: Arc<Engine>, access: Access) -> Router {
         .with_state(api)
 }
 
-fn directory_paths() -> Router<Api> {
+/// What the directory says is no older than what any node told before, and so are the refusals of changes.
+async fn fresh(State(api): State<Api>, request: Request, next: Next) -> Result<Response, Failure> {
+    api.engine.fresh_directory().await?;
+    Ok(next.run(request).await)
+}
+
+fn directory_paths(api: &Api) -> Router<Api> {
     Router::new()
         .route("/plans", get(plans::list).post(plans::create))
         .route("/plans/{plan}", get(plans::show).patch(plans::change).delete(plans::delete))
@@ -135,16 +145,25 @@ fn directory_paths() -> Router<Api> {
         .route("/aliases", get(aliases::list).post(aliases::create))
         .route("/aliases/{alias}", get(aliases::show).patch(aliases::change).delete(aliases::delete))
         .route("/audit", get(audit::list))
-}
-
-fn mail_paths() -> Router<Api> {
-    Router::new()
         .route("/accounts/{account}/mailboxes", get(mailboxes::list))
         .route("/accounts/{account}/messages", post(import::one))
         .route("/accounts/{account}/messages/batch", post(import::batch))
+        .route_layer(middleware::from_fn_with_state(api.clone(), fresh))
+}
+
+/// What an operator may want to see of a node that reaches no others.
+fn node_paths() -> Router<Api> {
+    Router::new()
         .route("/queue", get(queue::list))
         .route("/queue/{id}", get(queue::show).delete(queue::cancel))
         .route("/queue/{id}/retry", post(queue::retry))
+        .route("/cluster", get(cluster::show).post(cluster::found).patch(cluster::set))
+        .route("/cluster/comparison", get(cluster::compare))
+        .route("/cluster/moves", post(moves::begin))
+        .route("/cluster/moves/{account}", delete(moves::abandon))
+        .route("/cluster/rebalance", post(moves::rebalance))
+        .route("/cluster/tokens", post(cluster::token))
+        .route("/cluster/nodes/{node}", patch(cluster::change_node).delete(cluster::remove_node))
         .route("/limits", get(status::limits))
         .route("/status", get(status::status))
 }

@@ -3,9 +3,11 @@
 use super::caller::Caller;
 use super::extract::{Named, Params};
 use super::{Api, Failure, Shared};
+use crate::engine::EngineError;
 use axum::Json;
 use axum::extract::State;
-use estafette_delivery::queue::{ItemInfo, ItemKey, PAGE_MAX, QueueHandle};
+use estafette_delivery::queue::{ItemId, ItemInfo, ItemKey, PAGE_MAX, QueueHandle};
+use estafette_types::ShardId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -47,24 +49,49 @@ pub(super) async fn list(
     Params(params): Params<QueueParams>,
 ) -> Result<Json<Value>, Failure> {
     caller.need_operator(&api.directory())?;
-    let mut after = params.after.as_deref().map(key).transpose()?;
+    let after = params.after.as_deref().map(key).transpose()?;
     let limit = params.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let search = params.search.to_lowercase();
-    let (queue, view) = (api.queue(), api.engine.store.view());
-    let work = move || {
-        let mut items: Vec<ItemInfo> = Vec::new();
-        loop {
-            let page = queue.list(&view, after, PAGE_MAX)?;
-            items.extend(page.items.into_iter().filter(|item| matches(item, &search)));
-            if page.next.is_none() || items.len() > limit {
-                let more = items.len() > limit;
-                items.truncate(limit);
-                return Ok::<_, Failure>(json!({ "items": items, "more": more }));
-            }
-            after = page.next.as_deref().map(key).transpose()?;
+    let mut shards = api.directory().shards().to_vec();
+    shards.retain(|shard| after.is_none_or(|after| after.shard <= *shard));
+    let (mut items, mut missing) = (Vec::new(), Vec::new());
+    for shard in shards {
+        let after = after.filter(|after| after.shard == shard).map(|after| after.id);
+        match of_shard(&api, shard, after, &search, limit + 1 - items.len()).await {
+            Ok(more) => items.extend(more),
+            // An operator sees what there is where other nodes are not reached.
+            Err(error) if error.is_passing() => missing.push(shard),
+            Err(error) => return Err(error.into()),
         }
-    };
-    Ok(Json(tokio::task::spawn_blocking(work).await??))
+        if items.len() > limit {
+            break;
+        }
+    }
+    let more = items.len() > limit;
+    items.truncate(limit);
+    Ok(Json(json!({ "items": items, "more": more, "missing_shards": missing })))
+}
+
+/// Up to `limit` items of a shard that fit.
+async fn of_shard(
+    api: &Api,
+    shard: ShardId,
+    mut after: Option<ItemId>,
+    search: &str,
+    limit: usize,
+) -> Result<Vec<ItemInfo>, EngineError> {
+    let mut found = Vec::new();
+    loop {
+        let page = api.engine.queue_page(shard, after, PAGE_MAX).await?;
+        let last = page.last().and_then(|item| item.id.parse::<ItemKey>().ok());
+        let is_last = page.len() < PAGE_MAX;
+        found.extend(page.into_iter().filter(|item| matches(item, search)));
+        if is_last || last.is_none() || found.len() >= limit {
+            found.truncate(limit);
+            return Ok(found);
+        }
+        after = last.map(|key| key.id);
+    }
 }
 
 pub(super) async fn show(
@@ -73,10 +100,7 @@ pub(super) async fn show(
     Named(id): Named<String>,
 ) -> Result<Json<ItemInfo>, Failure> {
     caller.need_operator(&api.directory())?;
-    let key = key(&id)?;
-    let (queue, store) = (api.queue(), api.engine.store.clone());
-    let item = tokio::task::spawn_blocking(move || queue.item(&store, key)).await??;
-    item.map(Json).ok_or(Failure::NoSuchItem)
+    api.engine.queue_item(key(&id)?).await?.map(Json).ok_or(Failure::NoSuchItem)
 }
 
 pub(super) async fn retry(

@@ -5,6 +5,7 @@ use super::{Api, Failure, Shared, import};
 use crate::engine::now_ms;
 use axum::Json;
 use axum::extract::State;
+use estafette_delivery::queue::Counters;
 use estafette_raft::Status;
 use estafette_storage::Health;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ impl Shared {
     pub(super) fn groups(&self) -> Vec<(String, Status)> {
         let engine = &self.engine;
         let mut groups = vec![
-            ("control".to_owned(), engine.control.status()),
+            ("control".to_owned(), engine.control.group().status()),
             ("traffic".to_owned(), engine.traffic.status()),
         ];
         for shard in engine.shards.all() {
@@ -23,6 +24,13 @@ impl Shared {
             }
         }
         groups
+    }
+}
+
+impl Shared {
+    /// True if every group works and has a leader.
+    pub(super) fn is_led(&self) -> bool {
+        self.groups().iter().all(|(_, status)| status.running && status.leader.is_some())
     }
 }
 
@@ -49,6 +57,21 @@ fn word(health: Health) -> &'static str {
     }
 }
 
+/// What is in the queues of all shards, but of those of which nobody answers.
+async fn queued(api: &Api) -> Result<Counters, Failure> {
+    let shards = api.directory().shards().to_vec();
+    let asked = shards.into_iter().map(|shard| api.engine.queue_count(shard));
+    let mut sum = Counters::default();
+    for of_shard in futures_util::future::join_all(asked).await {
+        match of_shard {
+            Ok(of_shard) => sum.add_all(&of_shard),
+            Err(error) if error.is_passing() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(sum)
+}
+
 pub(super) async fn status(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Failure> {
     let (counts, shards) = {
         let directory = api.directory();
@@ -60,8 +83,7 @@ pub(super) async fn status(State(api): State<Api>, caller: Caller) -> Result<Jso
             .collect();
         (directory.counts(), shards)
     };
-    let (queue, store) = (api.queue(), api.engine.store.clone());
-    let queued = tokio::task::spawn_blocking(move || queue.count(&store)).await??;
+    let queued = queued(&api).await?;
     let groups: Vec<Value> = api.groups().iter().map(|(name, status)| group(name, status)).collect();
     let folder = api.engine.store.dir().to_owned();
     let disk = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&folder)).await?.ok();
@@ -79,7 +101,7 @@ pub(super) async fn status(State(api): State<Api>, caller: Caller) -> Result<Jso
         "started_ms": api.started_ms,
         "uptime_seconds": now_ms().saturating_sub(api.started_ms) / 1000,
         "health": word(api.engine.store.health()),
-        "takes_mail": api.engine.takes_mail(),
+        "takes_mail": api.is_led() && api.engine.takes_mail(),
         "domains": counts.0,
         "accounts": counts.1,
         "aliases": counts.2,

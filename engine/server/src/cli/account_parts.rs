@@ -2,7 +2,7 @@
 
 use super::account::One;
 use super::client::{Client, escape};
-use super::output::text;
+use super::output::{list_of, text};
 use super::{CliError, Context};
 use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
@@ -174,7 +174,7 @@ impl Members {
             let path = format!("{}/members", self.account.path());
             client.call(Method::PATCH, &path, Some(&body)).await?
         };
-        let members = account.get("members").and_then(Value::as_array).cloned().unwrap_or_default();
+        let members = list_of(&account, "members");
         if context.output.is_json() {
             return context.output.list(&members, &[]);
         }

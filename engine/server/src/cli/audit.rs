@@ -1,7 +1,7 @@
 //! `estafette audit`
 
 use super::client::escape;
-use super::output::{Column, moment, text};
+use super::output::{Column, list_of, moment, text};
 use super::{CliError, Context};
 use clap::Args;
 use serde_json::Value;
@@ -45,7 +45,7 @@ impl AuditArguments {
                 format!("&before_ms={}&before_sequence={}", text(last, "time_ms"), text(last, "sequence"))
             });
             let page = client.get(&format!("/audit?limit={}{before}{domain}", left.min(1000))).await?;
-            let more = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+            let more = list_of(&page, "items");
             left = left.saturating_sub(more.len() as u64);
             let last = more.is_empty() || page.get("more") != Some(&Value::Bool(true));
             items.extend(more);

@@ -100,7 +100,7 @@ fn check_shard(
     findings: &mut Findings,
     references: &mut Vec<(u32, estafette_storage::BodyHash)>,
 ) -> Result<(), CliError> {
-    let mut note = |hash| references.push((shard.0, hash));
+    let mut note = |hash, _| references.push((shard.0, hash));
     let mail = estafette_mailbox::check(view, shard, &mut note)?;
     findings.count += mail.problem_count;
     for problem in mail.problems {
@@ -126,6 +126,9 @@ fn check_shard(
 fn body_problem(problem: &Problem) -> (String, String) {
     match problem {
         Problem::Damaged { hash, reason } => (hash.to_string(), format!("damaged: {reason}")),
+        Problem::ToFetch { hash } => {
+            (hash.to_string(), "it is not here yet, and is to be fetched from another node".to_owned())
+        }
         Problem::Missing { hash, scope: Some(shard) } => {
             (hash.to_string(), format!("shard {shard} refers to it, but it is not there"))
         }

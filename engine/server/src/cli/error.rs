@@ -1,6 +1,7 @@
 //! What a command can fail with; each says what to do.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// An error of the command line.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,9 @@ pub(crate) enum CliError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A node did not join.
+    #[error(transparent)]
+    Cluster(crate::cluster::ClusterError),
     /// A file cannot be read.
     #[error("{path}: {source}", path = path.display())]
     File {
@@ -110,7 +114,17 @@ pub(crate) enum CliError {
     },
 }
 
+/// The exit status of a node whose data is damaged: to start it again does not help.
+const DAMAGED: u8 = 3;
+
 impl CliError {
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            CliError::Start(error) if error.is_damage() => ExitCode::from(DAMAGED),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
     pub(super) fn argument(what: &'static str, reason: impl ToString) -> CliError {
         CliError::Argument { what, reason: reason.to_string() }
     }

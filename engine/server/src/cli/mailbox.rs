@@ -1,7 +1,7 @@
 //! `estafette mailbox`
 
 use super::client::escape;
-use super::output::{Column, bytes, text};
+use super::output::{Column, bytes, list_of, text};
 use super::{CliError, Context};
 use clap::Subcommand;
 use serde_json::Value;
@@ -36,7 +36,7 @@ impl MailboxCommand {
         if context.output.is_json() {
             return context.output.done(&all, "");
         }
-        let items = all.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+        let items = list_of(&all, "items");
         context.output.list(&items, &COLUMNS)?;
         let sentence = format!(
             "{} messages, {} of {}",

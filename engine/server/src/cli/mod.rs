@@ -10,6 +10,8 @@ mod alias;
 mod audit;
 mod check;
 mod client;
+mod cluster;
+mod cluster_moves;
 mod completions;
 mod config;
 mod confirm;
@@ -88,6 +90,9 @@ enum Command {
     Import(import::ImportCommand),
     /// Who changed what, when, from where
     Audit(audit::AuditArguments),
+    /// Several nodes that are one
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// How the server is
     Status,
     /// Verify all that a server has stored, while it does not run
@@ -120,7 +125,7 @@ pub(crate) fn main() -> ExitCode {
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::FAILURE
+            error.exit_code()
         }
     }
 }
@@ -158,6 +163,7 @@ async fn talk(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Queue(command) => command.run(context).await,
         Command::Import(command) => command.run(context).await,
         Command::Audit(arguments) => arguments.run(context).await,
+        Command::Cluster(command) => command.run(context).await,
         Command::Status => status::run(context).await,
         Command::Serve(_) | Command::Check(_) | Command::Config(_) | Command::Completions(_) => Ok(()),
     }

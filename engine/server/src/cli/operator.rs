@@ -1,6 +1,6 @@
 //! `estafette operator`
 
-use super::output::{Column, text};
+use super::output::{Column, list_of, text};
 use super::{CliError, Context};
 use clap::Subcommand;
 use hyper::Method;
@@ -50,7 +50,7 @@ impl OperatorCommand {
             }
             OperatorCommand::List => {
                 let page = client.get("/operators").await?;
-                let items = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+                let items = list_of(&page, "items");
                 context.output.list(&items, &COLUMNS)
             }
         }

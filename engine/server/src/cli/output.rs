@@ -125,6 +125,11 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
+/// A field that is a list; an empty one when it is null or missing.
+pub(crate) fn list_of(value: &Value, key: &str) -> Vec<Value> {
+    value.get(key).and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
 /// A field of bytes; null is unlimited.
 pub(crate) fn bytes(value: &Value, key: &str) -> String {
     match value.get(key) {

@@ -1,7 +1,7 @@
 //! `estafette queue`
 
 use super::client::escape;
-use super::output::{Column, bytes, moment, text};
+use super::output::{Column, bytes, list_of, moment, text};
 use super::{CliError, Context};
 use clap::Subcommand;
 use hyper::Method;
@@ -61,7 +61,7 @@ fn sender(value: &Value) -> String {
 }
 
 fn recipients(value: &Value) -> String {
-    let list = value.get("recipients").and_then(Value::as_array).cloned().unwrap_or_default();
+    let list = list_of(value, "recipients");
     let first = list.first().map(|recipient| text(recipient, "address")).unwrap_or_default();
     match list.len() {
         0 | 1 => first,
@@ -81,7 +81,7 @@ impl QueueCommand {
                         items.last().map_or_else(String::new, |last| format!("&after={}", text(last, "id")));
                     let path = format!("/queue?limit={PAGE}&search={}{after}", escape(&search));
                     let page = client.get(&path).await?;
-                    let more = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+                    let more = list_of(&page, "items");
                     let last = more.is_empty() || page.get("more") != Some(&Value::Bool(true));
                     items.extend(more);
                     if last {
@@ -96,8 +96,7 @@ impl QueueCommand {
                     return Ok(());
                 }
                 context.output.line("")?;
-                let recipients =
-                    item.get("recipients").and_then(Value::as_array).cloned().unwrap_or_default();
+                let recipients = list_of(&item, "recipients");
                 context.output.list(&recipients, &RECIPIENTS)
             }
             QueueCommand::Retry { id } => {

@@ -86,7 +86,7 @@ async fn serve(config: Config, options: StartOptions) -> Result<(), StartError> 
 }
 
 /// What libraries say at `info` is for their developers.
-const QUIET: &str = "openraft=warn,rustls=warn,hyper=warn";
+const QUIET: &str = "openraft=error,rustls=warn,hyper=warn";
 
 fn start_log(config: &Config) {
     use std::io::IsTerminal;

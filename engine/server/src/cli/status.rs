@@ -1,6 +1,6 @@
 //! `estafette status`
 
-use super::output::{Column, bytes, moment, text};
+use super::output::{Column, bytes, list_of, moment, text};
 use super::{CliError, Context};
 use serde_json::Value;
 
@@ -55,6 +55,6 @@ pub(super) async fn run(context: &Context) -> Result<(), CliError> {
         return Ok(());
     }
     context.output.line("")?;
-    let groups = status.get("groups").and_then(Value::as_array).cloned().unwrap_or_default();
+    let groups = list_of(&status, "groups");
     context.output.list(&groups, &GROUPS)
 }

@@ -136,6 +136,21 @@ impl Listen {
         Ok(())
     }
 
+    /// The single addresses that services listen on: clients may use them as names.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        let all = [
+            &self.submission,
+            &self.submissions,
+            &self.smtp,
+            &self.imap,
+            &self.imaps,
+            &self.pop3,
+            &self.pop3s,
+        ];
+        let named = all.into_iter().flatten().filter_map(|endpoint| endpoint.address);
+        named.filter(|address| !address.is_unspecified()).collect()
+    }
+
     /// Keeps to this machine whatever listens on all addresses.
     pub(crate) fn keep_to_loopback(&mut self) {
         for endpoints in self.each() {

@@ -3,10 +3,12 @@
 //! Every setting has a default here and a comment in `deploy/estafette.example.toml`; a test holds
 //! the two together. A key that does not exist is an error that names the nearest one.
 
+mod cluster;
 mod error;
 mod known;
 mod listen;
 
+pub(crate) use cluster::ClusterConfig;
 pub(crate) use error::ConfigError;
 pub(crate) use listen::{Endpoint, Listen};
 
@@ -42,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) storage: StorageConfig,
     /// Raft.
     pub(crate) raft: RaftConfig,
+    /// Several nodes.
+    pub(crate) cluster: ClusterConfig,
     /// Logs.
     pub(crate) log: LogConfig,
 }
@@ -389,6 +393,8 @@ pub(crate) struct StorageConfig {
     pub(crate) stage_from_bytes: usize,
     /// So much of all of those may be under way; past it the next are told to come again.
     pub(crate) under_way_max_bytes: u64,
+    /// Bytes a second of all bodies that are read again and compared with their hashes; 0 for none.
+    pub(crate) scrub_bytes_per_second: u64,
 }
 
 impl Default for StorageConfig {
@@ -402,6 +408,7 @@ impl Default for StorageConfig {
             collect_after_seconds: 3_600,
             stage_from_bytes: 1024 * 1024,
             under_way_max_bytes: 16 << 30,
+            scrub_bytes_per_second: 1 << 20,
         }
     }
 }
@@ -500,6 +507,15 @@ impl Config {
             self.raft.company_wait_ms <= estafette_raft::COMPANY_WAIT_MS_MAX,
             "0 to 1000",
         )?;
+        range("cluster.listen", self.cluster.listen.port > 0, "an address with a port of its own")?;
+        range(
+            "cluster.move_bytes_per_second",
+            self.cluster.move_bytes_per_second >= 65_536,
+            "65536 or more",
+        )?;
+        let patience = 1..=50_000;
+        range("cluster.fresh_timeout_ms", patience.contains(&self.cluster.fresh_timeout_ms), "1 to 50000")?;
+        range("cluster.write_timeout_ms", patience.contains(&self.cluster.write_timeout_ms), "1 to 50000")?;
         range("queue.retry_first_seconds", self.queue.retry_first_seconds >= 1, "1 or more")?;
         range(
             "smtp.detail_separator",

@@ -9,7 +9,7 @@
 mod verified;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use verified::{Credential, Verified};
 
@@ -55,6 +55,8 @@ pub(crate) enum Outcome {
     Barred,
     /// Too many failures from this address.
     TooMany,
+    /// It is wrong by what this node knows, and others cannot be asked whether that is all.
+    Later,
 }
 
 impl Logins {
@@ -95,6 +97,11 @@ impl Logins {
         if pending.len() < PENDING_ADDRESSES_MAX || pending.contains_key(&address) {
             *pending.entry(address).or_insert(0) += 1;
         }
+    }
+
+    /// What was noted was none, unless it was shared already.
+    fn forgive_failure(&self, address: IpAddr) {
+        self.shared(&[(address, 1)].into_iter().collect());
     }
 
     fn pending_of(&self, address: IpAddr) -> u32 {
@@ -141,11 +148,12 @@ impl Engine {
             Outcome::Wrong => "wrong",
             Outcome::Barred => "barred",
             Outcome::TooMany => "too-many",
+            Outcome::Later => "later",
         };
         metrics::counter!("estafette_logins_total", "service" => service, "outcome" => label).increment(1);
         match &outcome {
             Outcome::Welcome(account) => tracing::debug!(username = %account.username, "logged in"),
-            Outcome::Barred => {}
+            Outcome::Barred | Outcome::Later => {}
             Outcome::Wrong | Outcome::TooMany => {
                 tracing::info!(service, %from, outcome = label, failures = before + 1, "a login failed");
                 tokio::time::sleep(logins.delay(before)).await;
@@ -164,9 +172,9 @@ impl Engine {
         let (login, credential) = self.claim(name, password);
         if logins.verified.knows(&credential, Instant::now()) {
             logins.verified.count(true);
-            return admitted(login);
+            return self.look_again(name, password, login.clone(), admitted(login)).await;
         }
-        let Ok(_place) = logins.places.acquire().await else { return Outcome::Wrong };
+        let Ok(place) = logins.places.acquire().await else { return Outcome::Wrong };
         // While this one waited for its place, others from there may have failed.
         if self.failures_of(from) >= logins.config.failures_per_address {
             return Outcome::TooMany;
@@ -175,13 +183,50 @@ impl Engine {
         let (login, credential) = self.claim(name, password);
         let known = logins.verified.knows(&credential, Instant::now());
         logins.verified.count(known);
-        if !known && !self.verify(login.as_ref(), password).await {
+        let outcome = match known {
+            true => admitted(login.clone()),
+            false => self.judge(login.clone(), password, credential).await,
+        };
+        let wrong = matches!(outcome, Outcome::Wrong);
+        if wrong {
             logins.note_failure(from);
+        }
+        drop(place);
+        let outcome = self.look_again(name, password, login, outcome).await;
+        if wrong && !matches!(outcome, Outcome::Wrong) {
+            logins.forgive_failure(from);
+        }
+        outcome
+    }
+
+    /// Whom this node refused is looked at once more when it knows all that others know. That takes a second hash only
+    /// if something has changed.
+    async fn look_again(&self, name: &str, password: &str, before: Option<Login>, first: Outcome) -> Outcome {
+        if matches!(first, Outcome::Welcome(_)) {
+            return first;
+        }
+        if let Err(error) = self.fresh_directory().await {
+            tracing::warn!(%error, "a login that this node refuses cannot be judged now");
+            return Outcome::Later;
+        }
+        let (login, credential) = self.claim(name, password);
+        let facts = |login: &Option<Login>| {
+            login.as_ref().map(|login| (login.account.id, login.password_hash().cloned(), login.bar))
+        };
+        if facts(&before) == facts(&login) {
+            return first;
+        }
+        let Ok(_place) = self.logins.places.acquire().await else { return first };
+        self.judge(login, password, credential).await
+    }
+
+    async fn judge(&self, login: Option<Login>, password: &str, credential: Credential) -> Outcome {
+        if !self.verify(login.as_ref(), password).await {
             return Outcome::Wrong;
         }
         let outcome = admitted(login);
-        if !known && matches!(outcome, Outcome::Welcome(_)) {
-            logins.verified.remember(credential, Instant::now());
+        if matches!(outcome, Outcome::Welcome(_)) {
+            self.logins.verified.remember(credential, Instant::now());
         }
         outcome
     }

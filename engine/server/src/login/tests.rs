@@ -3,16 +3,15 @@
 use super::*;
 use crate::config::Config;
 use crate::machines::{FailureView, TrafficMachine};
+use crate::trouble::{Hindrance, node_in, past};
 use estafette_delivery::Shards;
 use estafette_delivery::queue::Wakeup;
 use estafette_directory::{
-    AccountChange, Actor, Administrator, Change, DirectoryMachine, DomainChange, NewAccount, NewDomain,
-    Origin, Plan, PlanId, QuotaChoice, Reply, Role, Standing,
+    AccountChange, Actor, Change, DirectoryMachine, DomainChange, Origin, Plan, Reply,
 };
 use estafette_mailbox::{Maildrops, Structures, UidMaps, Watchers};
-use estafette_raft::{GroupId, Node, NodeId, Settings};
-use estafette_storage::Store;
-use estafette_types::{AccountId, Domain, DomainId, LocalPart, ShardId};
+use estafette_raft::{GroupId, Node};
+use estafette_types::{AccountId, DomainId, ShardId};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -26,21 +25,23 @@ fn quick() -> LoginConfig {
 }
 
 /// An engine whose directory knows one domain and its administrator.
-struct World {
-    engine: Arc<Engine>,
-    raft: Node,
-    domain: DomainId,
+pub(crate) struct World {
+    pub(crate) engine: Arc<Engine>,
+    raft: Arc<Node>,
+    pub(crate) domain: DomainId,
     account: AccountId,
     _folder: tempfile::TempDir,
 }
 
 impl World {
     async fn new(login: LoginConfig) -> World {
+        World::hindered(login, &Arc::default()).await
+    }
+
+    /// With something in the way of the directory's group.
+    pub(crate) async fn hindered(login: LoginConfig, hindrance: &Arc<Hindrance>) -> World {
         let folder = tempfile::tempdir().unwrap();
-        let store =
-            Store::open(&folder.path().join("store"), estafette_storage::Settings::default()).unwrap();
-        let raft =
-            Node::start(store.clone(), NodeId(1), Settings::new(folder.path().join("snapshots"))).unwrap();
+        let (store, raft) = node_in(folder.path(), estafette_storage::Settings::default());
         let failures = FailureView::default();
         let logins = Logins::new(&login).unwrap();
         let directory = DirectoryMachine::new().witnessed_by(logins.witness());
@@ -52,7 +53,7 @@ impl World {
             hostname: "mail.example.org".into(),
             store,
             directory: view,
-            control: raft.open(GroupId::CONTROL, Box::new(directory)).await.unwrap(),
+            control: past(raft.open(GroupId::CONTROL, Box::new(directory)).await.unwrap(), hindrance),
             traffic: raft.open(GroupId::TRAFFIC, traffic).await.unwrap(),
             shards: Shards::default(),
             watchers: Arc::new(Watchers::default()),
@@ -61,29 +62,15 @@ impl World {
             maildrops: Maildrops::default(),
             structures: Structures::default(),
             failures,
+            cluster: crate::trouble::alone(folder.path(), &raft),
         };
-        engine.control.ready().await.unwrap();
+        engine.control.group().ready().await.unwrap();
         engine.traffic.ready().await.unwrap();
         let change = |change| engine.change(Actor::System, Origin::Internal, change);
         change(Change::SetShards { shards: vec![ShardId(1)] }).await.unwrap();
         let [plan, ..] = Plan::shipped();
         change(Change::CreatePlan(plan)).await.unwrap();
-        let new = NewDomain {
-            name: Domain::parse("example.org").unwrap(),
-            prefix: Some("example".to_owned()),
-            standing: Standing::Plan(PlanId(1)),
-            description: String::new(),
-            contact: None,
-            default_quota_bytes: None,
-            administrator: Administrator::New(NewAccount {
-                local: LocalPart::parse("admin").unwrap(),
-                real_name: String::new(),
-                quota: QuotaChoice::Default,
-                password_hash: None,
-                role: Role::Owner,
-                shard: ShardId(1),
-            }),
-        };
+        let new = crate::trouble::example_domain(ShardId(1));
         let Ok(Reply::Domain { id, administrator, .. }) = change(Change::CreateDomain(new)).await else {
             panic!("no domain")
         };
@@ -126,7 +113,7 @@ impl World {
         self.engine.logins.verified.len()
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.raft.shutdown().await;
     }
 }
@@ -141,6 +128,7 @@ fn label(outcome: &Outcome) -> &'static str {
         Outcome::Wrong => "wrong",
         Outcome::Barred => "barred",
         Outcome::TooMany => "too many",
+        Outcome::Later => "later",
     }
 }
 
@@ -259,4 +247,41 @@ fn the_delay_doubles_up_to_its_limit() {
     let logins = Logins::new(&config).unwrap();
     let ms = |failures| logins.delay(failures).as_millis();
     assert_eq!((ms(0), ms(1), ms(4), ms(5), ms(u32::MAX)), (500, 1_000, 8_000, 8_000, 8_000));
+}
+
+/// The password was changed on another node, and this one has not heard of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_refused_here_is_looked_at_again_with_what_others_know() {
+    let hindrance = Arc::new(Hindrance::default());
+    let world = World::hindered(quick(), &hindrance).await;
+    let engine = Arc::clone(&world.engine);
+    let (account, hash) = (world.account, engine.logins.hasher().hash("lima8 oscar").unwrap());
+    let elsewhere = async move {
+        let change = Change::SetPassword { account, password_hash: Some(hash) };
+        engine.change(Actor::System, Origin::Internal, change).await.unwrap();
+        Ok(())
+    };
+    *hindrance.news.lock() = Some(Box::pin(elsewhere));
+    assert_eq!(world.login("lima8 oscar").await, "welcome");
+    assert_eq!(world.engine.failures_of(from()), 0, "and that was no failure");
+    assert_eq!(*hindrance.asked.lock(), 1);
+    assert_eq!(world.login("lima8 oscar").await, "welcome");
+    assert_eq!(*hindrance.asked.lock(), 1, "who is let in asks nobody");
+    assert_eq!(world.login(RIGHT).await, "wrong");
+    assert_eq!((*hindrance.asked.lock(), world.engine.failures_of(from())), (2, 1));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_cut_off_lets_in_whom_it_knows_and_puts_off_the_others() {
+    let hindrance = Arc::new(Hindrance::default());
+    let world = World::hindered(quick(), &hindrance).await;
+    *hindrance.cut_off.lock() = true;
+    assert_eq!(world.login(RIGHT).await, "welcome");
+    let since = Instant::now();
+    assert_eq!(world.login("another").await, "later");
+    assert_eq!(label(&world.engine.login("imap", "nobody@example.org", RIGHT, from()).await), "later");
+    assert!(since.elapsed().as_secs() < 5);
+    assert_eq!(world.engine.failures_of(from()), 0);
+    world.end().await;
 }

@@ -1,5 +1,6 @@
 //! The protocols' sessions joined to the engine: each file answers the questions of one protocol.
 
+pub(crate) mod elsewhere;
 mod imap;
 mod pop3;
 mod smtp;

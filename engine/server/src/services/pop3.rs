@@ -1,12 +1,15 @@
 //! Answers POP3 sessions from the INBOX of the account.
 
+use crate::cluster;
 use crate::config::COLLECT_AFTER_SECONDS_MIN;
 use crate::engine::{Engine, EngineError};
 use crate::login::Outcome as Login;
+use crate::replies;
+use crate::services::elsewhere::{HandedOver, Speech, hand_over};
 use bytes::Bytes;
 use estafette_mailbox::{AccountRef, Action, MailboxName, MailboxRef, Maildrop, Response, WORK_MAX, read};
 use estafette_pop3::{Answer, Ask, Config, Failure, Refusal, Session, Snapshot};
-use estafette_reactor::{Peer, Protocol, Refusal as Full, Service};
+use estafette_reactor::{Elsewhere, Peer, Protocol, Refusal as Full, Service};
 use estafette_storage::BodyHash;
 use estafette_types::{AccountId, Uid, UidSet};
 use std::collections::VecDeque;
@@ -36,7 +39,22 @@ impl Protocol for Pop3Protocol {
     }
 
     fn open(&self, peer: Peer) -> (Session, Pop3Service) {
-        let service = Pop3Service {
+        (Session::new(Arc::clone(&self.config)), self.service(peer))
+    }
+
+    fn refusal(&self, _: Full) -> Bytes {
+        Bytes::from_static(b"-ERR [SYS/TEMP] too many connections\r\n")
+    }
+}
+
+impl Pop3Protocol {
+    /// A session whose login at another node is still to be answered.
+    pub(crate) fn admitted(&self, peer: Peer, account: AccountId) -> (Session, Pop3Service) {
+        (Session::admitted(Arc::clone(&self.config), account), self.service(peer))
+    }
+
+    fn service(&self, peer: Peer) -> Pop3Service {
+        Pop3Service {
             name: self.name,
             engine: Arc::clone(&self.engine),
             peer,
@@ -44,12 +62,8 @@ impl Protocol for Pop3Protocol {
             begun: None,
             last: Uid::MAX,
             ahead: Ahead { since: Instant::now(), next: VecDeque::new() },
-        };
-        (Session::new(Arc::clone(&self.config)), service)
-    }
-
-    fn refusal(&self, _: Full) -> Bytes {
-        Bytes::from_static(b"-ERR [SYS/TEMP] too many connections\r\n")
+            elsewhere: None,
+        }
     }
 }
 
@@ -64,6 +78,8 @@ pub(crate) struct Pop3Service {
     /// The last message of the snapshot.
     last: Uid,
     ahead: Ahead,
+    /// Where the session goes on, if its login has found that.
+    elsewhere: Option<Box<Elsewhere>>,
 }
 
 /// What of a message is needed to read it: its UID, its body and its size.
@@ -105,45 +121,67 @@ impl Service<Session> for Pop3Service {
             Ask::Open { account } => match self.open(account).await {
                 Ok(Some(snapshot)) => Answer::Opened(snapshot),
                 Ok(None) => Answer::Refused(Refusal::Failed(Failure::Permanent)),
-                Err(error) => Answer::Refused(Refusal::Failed(told(&error))),
+                Err(error) => Answer::Refused(Refusal::Failed(replies::of_error_in_pop3(&error))),
             },
-            Ask::Read { uid, range } => match self.read(uid, range) {
+            Ask::Read { .. } | Ask::Delete { .. } if self.is_away() => Answer::Failed(Failure::Temporary),
+            Ask::Read { uid, range } => match self.read(uid, range).await {
                 Ok(Some(pieces)) => Answer::Data(pieces),
                 Ok(None) => Answer::Gone,
-                Err(error) => Answer::Failed(told(&error)),
+                Err(error) => Answer::Failed(replies::of_error_in_pop3(&error)),
             },
             Ask::Delete { uids } => match self.delete(&uids).await {
                 Ok(()) => Answer::Deleted,
-                Err(error) => Answer::Failed(told(&error)),
+                Err(error) => Answer::Failed(replies::of_error_in_pop3(&error)),
             },
         }
     }
-}
 
-fn told(error: &EngineError) -> Failure {
-    tracing::error!(%error, "a POP3 command could not be carried out");
-    Failure::Temporary
+    fn handed_over(&mut self) -> Option<Box<Elsewhere>> {
+        self.elsewhere.take()
+    }
 }
 
 impl Pop3Service {
-    async fn login(&self, authzid: &str, authcid: &str, password: &str) -> Answer {
+    async fn login(&mut self, authzid: &str, authcid: &str, password: &str) -> Answer {
         if !authzid.is_empty() && authzid != authcid {
             return Answer::Refused(Refusal::Credentials);
         }
         match self.engine.login(self.name, authcid, password, self.peer.remote.ip()).await {
-            Login::Welcome(account) => Answer::LoggedIn(account.id),
+            Login::Welcome(account) => self.welcome(account.id).await,
             Login::Wrong | Login::Barred => Answer::Refused(Refusal::Credentials),
             Login::TooMany => Answer::Refused(Refusal::LoginDelay),
+            Login::Later => Answer::Refused(Refusal::Failed(Failure::Temporary)),
+        }
+    }
+
+    /// Only other nodes have the maildrop any more.
+    fn is_away(&self) -> bool {
+        self.inbox.is_some_and(|inbox| self.engine.away(inbox.owner()).is_some())
+    }
+
+    /// The maildrop is opened next, where it is.
+    async fn welcome(&mut self, account: AccountId) -> Answer {
+        let Some(away) = self.engine.account_ref(account).and_then(|at| self.engine.away(at)) else {
+            return Answer::LoggedIn(account);
+        };
+        let taken = Box::pin(hand_over(&self.engine, Speech::Pop3, self.name, self.peer, away)).await;
+        match taken {
+            Some(HandedOver { elsewhere, .. }) => {
+                self.elsewhere = Some(elsewhere);
+                Answer::LoggedIn(account)
+            }
+            None => Answer::Refused(Refusal::Failed(Failure::Temporary)),
         }
     }
 
     /// The maildrop as it is now; `None` for an account without mailboxes.
     async fn open(&mut self, account: AccountId) -> Result<Option<Snapshot>, EngineError> {
         let Some(at) = self.engine.account_ref(account) else { return Ok(None) };
+        let at = self.engine.fresh(at).await?;
         let found = match self.snapshot(at)? {
             Some(found) => Some(found),
             None => {
-                self.engine.shards.mailbox(at, Action::Ensure, Vec::new()).await?;
+                let (at, _) = self.engine.mailbox(at, Action::Ensure, Vec::new()).await?;
                 self.snapshot(at)?
             }
         };
@@ -165,16 +203,37 @@ impl Pop3Service {
     }
 
     /// `None` when the message is gone.
-    fn read(&mut self, uid: Uid, range: Range<u64>) -> Result<Option<Vec<Bytes>>, EngineError> {
+    async fn read(&mut self, uid: Uid, range: Range<u64>) -> Result<Option<Vec<Bytes>>, EngineError> {
         let begun = self.begun.filter(|(of, ..)| *of == uid && range.start > 0);
         let found = match (begun, self.inbox) {
             (Some(begun), _) => Some(begun),
-            (None, Some(inbox)) => self.look_up(inbox, uid)?,
+            (None, Some(inbox)) => match self.look_up(inbox, uid)? {
+                Some(found) => Some(found),
+                None => self.look_up_elsewhere(inbox, uid).await?,
+            },
             (None, None) => None,
         };
         self.begun = found;
         let Some((_, hash, size)) = found else { return Ok(None) };
-        Ok(Some(self.engine.store.body_of(hash, size).read(range)?))
+        let body = || self.engine.store.body_of(hash, size);
+        match body().read(range.clone()) {
+            // It is to come from another node.
+            Err(estafette_storage::Error::Missing { hash }) if cluster::bring(&self.engine, hash).await => {
+                Ok(Some(body().read(range)?))
+            }
+            read => Ok(Some(read?)),
+        }
+    }
+
+    /// A message that is not found may be where the account has moved to.
+    async fn look_up_elsewhere(&mut self, inbox: MailboxRef, uid: Uid) -> Result<Option<Known>, EngineError> {
+        let state = read::state(&self.engine.store, inbox.owner())?;
+        if !state.is_some_and(|(state, _)| state.is_elsewhere()) {
+            return Ok(None);
+        }
+        let inbox = self.engine.fresh(inbox.owner()).await?.mailbox(inbox.mailbox);
+        self.inbox = Some(inbox);
+        self.look_up(inbox, uid)
     }
 
     fn look_up(&mut self, inbox: MailboxRef, uid: Uid) -> Result<Option<Known>, EngineError> {
@@ -199,7 +258,7 @@ impl Pop3Service {
         for part in all.chunks(WORK_MAX) {
             let uids = UidSet::from_runs(part.iter().map(|uid| (*uid, *uid)));
             let action = Action::Expunge { mailbox: inbox.mailbox, uids, only_deleted: false };
-            let answer = self.engine.shards.mailbox(inbox.owner(), action, Vec::new()).await?;
+            let (_, answer) = self.engine.mailbox(inbox.owner(), action, Vec::new()).await?;
             if let Response::Refused(refusal) = answer {
                 tracing::info!(%refusal, "messages could not be deleted");
             }

@@ -3,7 +3,9 @@
 //! - [`framer`] cuts the stream into commands: lines and literals. It alone decides about CR and LF.
 //! - [`parse`] makes a [`command::Command`] of a frame.
 //! - [`response`] has what the server says, as values; [`encode`] prints it.
+//! - [`boundary`] finds the places between responses that somebody else has printed.
 
+pub mod boundary;
 pub(crate) mod chars;
 pub mod command;
 pub mod date;

@@ -183,6 +183,9 @@ pub enum Ask {
         known: Arc<UidSet>,
         /// Tell no more than these many changed messages at once; but a moment is told whole.
         limit: u32,
+        /// The client asked for news: also those of which only other nodes have heard. [`Failure::Unavailable`] when
+        /// it cannot be known whether there are any.
+        fresh: bool,
     },
     /// Use and limits of the account. Answered by [`Answer::Quota`].
     Quota {
@@ -313,6 +316,8 @@ pub enum Failure {
     Limit,
     /// The mailbox has been deleted while it was open: the session ends.
     MailboxGone,
+    /// The account is by now where only other sessions can reach it: this one ends, and the client is to connect again.
+    Elsewhere,
     /// Not now: UNAVAILABLE.
     Unavailable,
     /// An error of the server: SERVERBUG.

@@ -97,8 +97,19 @@ pub(crate) struct Finished {
     pub(crate) outcome: Outcome,
     /// EXPUNGE may be sent before the end (RFC 9051 §7.5.1).
     pub(crate) expunges: bool,
-    /// Ask for changes even when none are known of.
-    pub(crate) look: bool,
+    /// Whether to ask for changes.
+    pub(crate) look: Look,
+}
+
+/// When the engine is asked for changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// When some are known of.
+    Known,
+    /// In any case.
+    Here,
+    /// In any case, and for those too of which only other nodes have heard: the client asked for news.
+    Everywhere,
 }
 
 /// How it ended.
@@ -132,7 +143,7 @@ impl Outcome {
     }
 
     pub(crate) fn finished(self, tag: Tag) -> Finished {
-        Finished { tag, outcome: self, expunges: true, look: false }
+        Finished { tag, outcome: self, expunges: true, look: Look::Known }
     }
 }
 
@@ -144,7 +155,7 @@ impl Finished {
 
     /// The client wants to hear what is new.
     pub(crate) fn looking(self) -> Finished {
-        Finished { look: true, ..self }
+        Finished { look: Look::Everywhere, ..self }
     }
 }
 
@@ -165,7 +176,7 @@ pub(crate) fn refused_target(tag: Tag, answer: &Answer) -> Next {
     }
 }
 
-fn failure_outcome(failure: Failure, target: bool) -> Outcome {
+pub(crate) fn failure_outcome(failure: Failure, target: bool) -> Outcome {
     let (code, text) = match failure {
         Failure::NonExistent if target => (Code::TryCreate, "Mailbox does not exist"),
         Failure::NonExistent => (Code::NonExistent, "Mailbox does not exist"),
@@ -178,6 +189,7 @@ fn failure_outcome(failure: Failure, target: bool) -> Outcome {
         Failure::TooBig => (Code::TooBig, "Message too big"),
         Failure::Limit => (Code::Limit, "A limit of the server was reached"),
         Failure::MailboxGone => (Code::NonExistent, "Mailbox has been deleted"),
+        Failure::Elsewhere => (Code::Unavailable, "Your mailboxes have moved"),
         Failure::Unavailable => (Code::Unavailable, "Not possible now, try again later"),
         Failure::Internal => (Code::ServerBug, "Internal error"),
     };

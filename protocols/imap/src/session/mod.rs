@@ -28,8 +28,9 @@ pub use config::Config;
 pub use criteria::{Criterion, Folded, Reach, SearchSubject};
 pub use flags::{Flags, SystemFlags};
 
+use self::ask::Failure;
 use self::commands::{Open, capability, idle};
-use self::core::{Core, Finished, Next};
+use self::core::{Account, Core, Finished, Next};
 use self::sync::Then;
 use crate::codec::command::Tag;
 use crate::codec::fault::{CommandError, Fault};
@@ -88,6 +89,19 @@ impl Session {
             stopping: false,
             half_closed: false,
         }
+    }
+
+    /// A session that begins after its login, which was made elsewhere: its client has been greeted and answered, and
+    /// hears of this session by the answer to its next command.
+    pub fn admitted(config: Arc<Config>, append_limit: u64) -> Session {
+        let mut session = Session::new(config);
+        session.core.account = Some(Account { append_limit });
+        session.framer = Framer::new(session.limits_after_login());
+        session
+    }
+
+    fn limits_after_login(&self) -> Limits {
+        Limits { append: self.core.append_limit(), ..self.core.config.limits }
     }
 
     /// True after the login.
@@ -286,6 +300,14 @@ impl Session {
         }
     }
 
+    /// Nothing more can be answered here: the client is to connect again.
+    fn part(&mut self, open: &Open, out: &mut Actions<Ask>) {
+        if open.mid_response() {
+            return self.close(out);
+        }
+        self.bye(Some(Code::Unavailable), "Your mailboxes have moved, please connect again", out);
+    }
+
     fn bye(&mut self, code: Option<Code>, text: &str, out: &mut Actions<Ask>) {
         self.core.encoder.untagged(Condition::Bye, code.as_ref(), text);
         self.close(out);
@@ -326,6 +348,9 @@ impl Machine for Session {
     fn opened(&mut self, now: Now, out: &mut Actions<Ask>) {
         self.step(now);
         self.opened_at = now.monotonic;
+        if self.logged_in() {
+            return out.push(Action::Arm(self.core.config.idle_timeout));
+        }
         let code = Code::Capability(capability::names(&self.core));
         let greeting = format!("{} Estafette ready", self.core.config.host_name);
         self.core.encoder.untagged(Condition::Ok, Some(&code), &greeting);
@@ -346,6 +371,9 @@ impl Machine for Session {
     fn answered(&mut self, now: Now, answer: Answer, out: &mut Actions<Ask>) {
         self.step(now);
         match self.take_wait() {
+            Wait::Engine(open) if matches!(answer, Answer::Failed(Failure::Elsewhere)) => {
+                self.part(&open, out)
+            }
             Wait::Engine(open) => {
                 let before = self.logged_in();
                 let next = open.answered(&mut self.core, answer);
@@ -353,8 +381,7 @@ impl Machine for Session {
                     self.framer.refuse(fault);
                 }
                 if !before && self.logged_in() {
-                    let append = self.core.append_limit();
-                    self.framer.set_limits(Limits { append, ..self.core.config.limits });
+                    self.framer.set_limits(self.limits_after_login());
                     out.push(Action::Arm(self.core.config.idle_timeout));
                 }
                 self.settle(next, out);

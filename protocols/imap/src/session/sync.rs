@@ -5,7 +5,7 @@
 
 use super::ask::{Answer, Ask, Failure};
 use super::commands::Open;
-use super::core::{Core, Finished, Next};
+use super::core::{Core, Finished, Look, Next, failure_outcome};
 use crate::codec::command::Tag;
 
 /// News being told.
@@ -13,6 +13,8 @@ use crate::codec::command::Tag;
 pub(crate) struct Sync {
     then: Then,
     expunges: bool,
+    /// The next question is also for what only other nodes have heard of.
+    fresh: bool,
 }
 
 /// What comes after the news.
@@ -25,30 +27,40 @@ pub(crate) enum Then {
 }
 
 /// Tells the news when there are any, or when `look` says to ask for them; then goes on.
-pub(crate) fn begin(core: &mut Core, then: Then, expunges: bool, look: bool) -> Result<Next, Then> {
+pub(crate) fn begin(core: &mut Core, then: Then, expunges: bool, look: Look) -> Result<Next, Then> {
     let Some(view) = &core.view else { return Err(then) };
-    if look || view.behind() {
-        return Ok(Sync { then, expunges }.ask(core));
+    let sync = |then| Sync { then, expunges, fresh: look == Look::Everywhere };
+    if look != Look::Known || view.behind() {
+        return Ok(sync(then).ask(core));
     }
     if expunges && view.has_gone() {
-        return Ok(Sync { then, expunges }.tell_gone(core));
+        return Ok(sync(then).tell_gone(core));
     }
     Err(then)
 }
 
 impl Sync {
-    fn ask(self, core: &Core) -> Next {
+    fn ask(mut self, core: &Core) -> Next {
         let Some(view) = &core.view else { return self.over() };
         let (mailbox, since, known) = (view.id, view.told(), view.uids().clone());
-        let ask = Ask::Changes { mailbox, since, known, limit: core.config.changes_batch };
-        Next::Ask(ask, Open::Sync(self))
+        let (limit, fresh) = (core.config.changes_batch, self.fresh);
+        self.fresh = false;
+        Next::Ask(Ask::Changes { mailbox, since, known, limit, fresh }, Open::Sync(self, fresh))
     }
 
-    pub(crate) fn answered(self, core: &mut Core, answer: Answer) -> Next {
+    /// `fresh`: that was asked for.
+    pub(crate) fn answered(mut self, core: &mut Core, answer: Answer, fresh: bool) -> Next {
         let changes = match answer {
             Answer::Changed(changes) => changes,
             Answer::Failed(Failure::MailboxGone) => {
                 return Next::Bye("The selected mailbox has been deleted");
+            }
+            Answer::Failed(failure) if fresh => {
+                // There may be news of which nobody knows here: a client that asked for them must not believe otherwise.
+                if let Then::Finish(finished) = &mut self.then {
+                    finished.outcome = failure_outcome(failure, false);
+                }
+                return self.over();
             }
             // The news must wait; the command itself is over.
             _ => return self.over(),
@@ -61,7 +73,7 @@ impl Sync {
         for one in &changed {
             core.say_changed(one, uid, true);
         }
-        if more { Next::Drain(Open::Sync(self)) } else { self.tell_gone(core) }
+        if more { Next::Drain(Open::Sync(self, false)) } else { self.tell_gone(core) }
     }
 
     pub(crate) fn drained(self, core: &mut Core) -> Next {
@@ -78,7 +90,7 @@ impl Sync {
         if self.expunges && view.has_gone() {
             view.take_gone(limit).into_iter().for_each(|number| core.encoder.expunge(number));
             if view.has_gone() {
-                return Next::Drain(Open::Sync(self));
+                return Next::Drain(Open::Sync(self, false));
             }
         }
         if let Some(count) = view.take_exists() {

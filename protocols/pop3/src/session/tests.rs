@@ -81,8 +81,12 @@ struct Client {
 
 impl Client {
     fn new(config: Config, engine: Engine) -> Client {
+        Client::at(Session::new(Arc::new(config)), engine)
+    }
+
+    fn at(session: Session, engine: Engine) -> Client {
         let mut client = Client {
-            session: Session::new(Arc::new(config)),
+            session,
             engine,
             input: BytesMut::new(),
             sent: Vec::new(),
@@ -193,6 +197,36 @@ fn session_of_rfc_1939() {
     client.check("QUIT", "+OK bye, deleted: 1\n");
     assert!(client.closed);
     assert_eq!(client.engine.deleted, [UidSet::one(Uid::new(20).unwrap())]);
+}
+
+#[test]
+fn a_session_that_was_admitted_elsewhere_begins_with_the_end_of_the_login() {
+    let admitted = |engine| Client::at(Session::admitted(Arc::default(), AccountId(1)), engine);
+    let mut client = admitted(Engine::with(&[ONE]));
+    assert_eq!(client.heard(), format!("+OK 1 messages ({} octets)\r\n", ONE.len()));
+    assert_eq!(client.timer, Some(Config::default().idle_timeout));
+    let told = client.say("CAPA\r\n");
+    assert!(told.contains("\r\nUSER\r\n") && !told.contains("STLS"), "{told}");
+    client.check("USER mrose", "-ERR you are logged in already\n");
+    client.check("DELE 1", "+OK message 1 deleted\n");
+    client.check("QUIT", "+OK bye, deleted: 1\n");
+    // There is nothing else to do for it.
+    let mut client = admitted(Engine { open_fails: Some(Refusal::InUse), ..Engine::default() });
+    assert_eq!(client.heard(), "-ERR [IN-USE] the maildrop is in use\r\n");
+    assert!(client.closed);
+}
+
+#[test]
+fn what_was_not_carried_out_is_given_up_whole() {
+    let mut session = Session::new(Arc::new(Config { require_tls_for_auth: false, ..Config::default() }));
+    let (mut out, mut input) = (Vec::new(), BytesMut::from(&b"USER a\r\nPASS b\r\nSTAT\r\nLI"[..]));
+    session.opened(Now::default(), &mut out);
+    session.received(Now::default(), &mut input, &mut out);
+    assert!(matches!(out.last(), Some(Action::Ask(Ask::Authenticate { .. }))));
+    out.clear();
+    let rest = session.handed_over(Now::default(), Answer::LoggedIn(AccountId(1)), &mut out);
+    assert_eq!(rest, &b"STAT\r\nLI"[..]);
+    assert!(out.is_empty(), "the login is answered elsewhere");
 }
 
 #[test]
@@ -457,6 +491,9 @@ fn hostile_input() {
         client.feed(&[b'x'; 1000]);
         assert!(client.session.input.len() < PIPELINE_MAX_BYTES && client.input.is_empty());
     }
+    // Nor does it keep the buffer that it came in.
+    client.feed(&[b'x'; PIPELINE_MAX_BYTES - 1]);
+    assert!(!client.session.input.try_reclaim(COMMAND_LINE_MAX_BYTES));
     assert_eq!(client.heard(), "");
     client.check("", "-ERR line too long\n");
     client.check("CAPA\0", "-ERR line holds characters that are not allowed\n");

@@ -139,6 +139,12 @@ impl Client {
         &self.server
     }
 
+    /// True when what was given out last ends the message that is being sent: until that is written, the server does
+    /// not take it.
+    pub fn completes(&self) -> bool {
+        matches!(&self.phase, Phase::Sending(sending) if sending.awaits_message())
+    }
+
     /// One step. Events that do not fit the state are passed over.
     pub fn step(&mut self, event: Event<'_>) -> Vec<ClientAction> {
         match event {

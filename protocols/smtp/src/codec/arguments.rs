@@ -16,17 +16,7 @@ const AUTH_MAX: usize = 500;
 pub fn mail(arguments: &str, requiretls: bool) -> Result<Envelope, Error> {
     let text = after_keyword(arguments, "FROM:").ok_or(Error::Syntax("MAIL FROM:<address>"))?;
     let (path, parameters) = split_path(text).ok_or(Error::ReversePath)?;
-    let mut envelope = Envelope {
-        reverse_path: ReversePath::Null,
-        recipients: Vec::new(),
-        declared_size: None,
-        body_type: BodyType::SevenBit,
-        smtputf8: false,
-        require_tls: false,
-        dsn_return: None,
-        dsn_envelope_id: None,
-        auth: None,
-    };
+    let mut envelope = Envelope::new(ReversePath::Null, Vec::new());
     let mut seen = Seen::default();
     for (name, value) in parameters_of(parameters)? {
         if name.eq_ignore_ascii_case("SIZE") {

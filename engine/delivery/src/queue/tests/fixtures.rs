@@ -110,6 +110,9 @@ fn script() -> Vec<Command> {
         Command::Remove { id: ItemId([4; 16]), notice: true },
         Command::RetryNow { id: second },
         attempted(2, 2, 1_000_000, vec![result(300, State::Failed)]),
+        Command::Claim { node: 300, token: 400, items: vec![(second, None), (first, Some(500))] },
+        attempted(2, 3, 2_000_000, vec![result(1, State::Pending)]).by(401, true),
+        Command::Release { items: vec![(first, 500)] },
     ]
 }
 
@@ -150,7 +153,7 @@ fn rows_of_version_1_are_readable() {
         tx.put(Family::Queue, unhex(key), unhex(value));
     }
     store.apply(tx).unwrap();
-    assert_eq!(kinds, [1, 2, 3, 4].into());
+    assert_eq!(kinds, [1, 2, 3, 4, 5].into());
     assert_eq!(checked(&store), 3);
     let mut expected = full();
     (expected.created_ms, expected.next_ms) = (70_000, 70_000);

@@ -9,6 +9,7 @@
 //! not to a task, and stays until the last completion of the request. A task that goes away only says so.
 
 mod accept;
+mod adopt;
 mod buffers;
 mod message;
 mod probe;
@@ -20,6 +21,7 @@ mod token;
 
 use super::sockets::{BULK_BYTES, gone, remember};
 use accept::{Accept, Listener, accepts_at_once};
+use adopt::Adoption;
 use buffers::Group;
 use io_uring::{cqueue, opcode, types};
 use message::Messages;
@@ -71,7 +73,15 @@ struct Lent {
     large: Group,
     sockets: Slab<Socket>,
     accepts: Slab<Box<Accept>>,
+    adoptions: Slab<Box<Adoption>>,
     copies: Slab<ZeroCopy>,
+}
+
+impl Lent {
+    /// Places of connections, those that are to come among them.
+    fn places_taken(&self) -> usize {
+        self.sockets.len() + self.accepts.len() + self.adoptions.len()
+    }
 }
 
 impl Uring {
@@ -80,8 +90,8 @@ impl Uring {
         let ring = Ring::open(connections)?;
         let commands = Group::lend(&ring, 0, COMMAND_BUFFERS, COMMAND_BYTES)?;
         let large = Group::lend(&ring, 1, LARGE_BUFFERS, BULK_BYTES)?;
-        let (sockets, accepts, copies) = (Slab::new(), Slab::new(), Slab::new());
-        let lent = ManuallyDrop::new(Lent { commands, large, sockets, accepts, copies });
+        let (sockets, accepts, adoptions, copies) = (Slab::new(), Slab::new(), Slab::new(), Slab::new());
+        let lent = ManuallyDrop::new(Lent { commands, large, sockets, accepts, adoptions, copies });
         let mut uring = Uring {
             ring,
             lent,
@@ -158,9 +168,7 @@ impl Uring {
     fn accept_more(&mut self, key: usize) -> io::Result<()> {
         let most = accepts_at_once(self.places, self.lent.sockets.len(), self.listeners.len());
         let Some(listener) = self.listeners.get_mut(key) else { return Ok(()) };
-        while listener.waiting + listener.ready.len() < most
-            && self.lent.sockets.len() + self.lent.accepts.len() < self.places
-        {
+        while listener.waiting + listener.ready.len() < most && self.lent.places_taken() < self.places {
             let at = self.lent.accepts.insert(Box::new(Accept::new(key)));
             let Some(accept) = self.lent.accepts.get_mut(at) else { return Ok(()) };
             let (address, length) = ((&raw mut accept.storage).cast(), &raw mut accept.length);
@@ -319,6 +327,7 @@ impl Uring {
                 };
             }
             Token::Accept(at) => self.accepted(at, result),
+            Token::Adopt(at) => self.adopted(at, result),
             Token::Recv(key) => self.received(key, result, flags),
             Token::Send(key) => self.sent(key, result),
             Token::ZeroCopy(at) => self.sent_from_place(at, result, flags),

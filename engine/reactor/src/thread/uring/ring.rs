@@ -17,7 +17,7 @@ const COMPLETIONS: u32 = 8192;
 const HAND_OVER_TRIES: usize = 10_000;
 
 /// What the driver asks of the kernel beyond what setting up the ring shows.
-const NEEDED: [(u8, &str); 7] = [
+const NEEDED: [(u8, &str); 8] = [
     (opcode::Accept::CODE, "ACCEPT"),
     (opcode::RecvMulti::CODE, "RECV"),
     (opcode::Send::CODE, "SEND"),
@@ -25,6 +25,7 @@ const NEEDED: [(u8, &str); 7] = [
     (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
     (opcode::Shutdown::CODE, "SHUTDOWN"),
     (opcode::PollAdd::CODE, "POLL_ADD"),
+    (opcode::FilesUpdate::CODE, "FILES_UPDATE"),
 ];
 
 pub(super) struct Ring {

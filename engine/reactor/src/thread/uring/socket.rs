@@ -63,6 +63,11 @@ impl Socket {
             writer: None,
         }
     }
+
+    /// One that is no connection of TCP: the kernel sends nothing of it from its place.
+    pub(super) fn adopted(descriptor: u32) -> Socket {
+        Socket { copied: true, ..Socket::new(descriptor) }
+    }
 }
 
 /// What the kernel was asked to send.

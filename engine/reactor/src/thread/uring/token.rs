@@ -16,6 +16,8 @@ pub(super) enum Token {
     ZeroCopy(usize),
     /// The end of what we send to a socket.
     End(usize),
+    /// A socket that is taken over.
+    Adopt(usize),
     /// Nobody waits for it.
     Nobody,
 }
@@ -29,7 +31,8 @@ impl Token {
             Token::Send(key) => (3, key),
             Token::ZeroCopy(key) => (4, key),
             Token::End(key) => (5, key),
-            Token::Nobody => (6, 0),
+            Token::Adopt(key) => (6, key),
+            Token::Nobody => (7, 0),
         };
         kind << 56 | key as u64
     }
@@ -43,6 +46,7 @@ impl Token {
             3 => Token::Send(key),
             4 => Token::ZeroCopy(key),
             5 => Token::End(key),
+            6 => Token::Adopt(key),
             _ => Token::Nobody,
         }
     }
@@ -62,6 +66,7 @@ mod tests {
             Token::Send(key),
             Token::ZeroCopy(key),
             Token::End(key),
+            Token::Adopt(key),
             Token::Nobody,
         ] {
             assert_eq!(Token::decode(token.encode()), token);

@@ -1,10 +1,8 @@
 //! Messages added, altered, copied and removed. What is too much for one command is split.
 
 use super::convert;
-use super::moment::{Moment, Stop};
+use super::moment::{Moment, Stop, is_elsewhere};
 use super::{BYTES_AT_ONCE, ImapService, aside};
-use crate::engine::EngineError;
-use crate::replies;
 use bytes::Bytes;
 use estafette_delivery::Intake;
 use estafette_imap::codec::command::{Mailbox, StoreAction};
@@ -71,8 +69,7 @@ impl ImapService {
         deposit: Option<Deposit>,
         pieces: Vec<Bytes>,
     ) -> Result<Answer, Stop> {
-        let account = self.account()?;
-        let (at, _) = Moment::of(&self.engine).named(account, name)?;
+        let (at, _) = self.target(name).await?;
         if !self.engine.takes_mail() {
             return Err(Failure::Unavailable.into());
         }
@@ -97,12 +94,11 @@ impl ImapService {
         let message = NewMessage { flags, internal_date_ms, size: body.len(), body: body.hash() };
         let quota = self.quota_bytes()?;
         let action = Action::Append { mailbox: at.mailbox, messages: vec![message], quota };
-        match self.engine.shards.mailbox(account, action, vec![body]).await.map_err(EngineError::from)? {
+        match self.change_with(action, vec![body]).await? {
             Response::Appended { uid_validity, uids } => {
                 let uid = uids.first().ok_or(Stop::Told(Failure::Internal))?;
                 Ok(Answer::Appended { uid_validity, uid })
             }
-            Response::Refused(refusal) => Err(replies::of_refusal(refusal).into()),
             _ => Err(Failure::Internal.into()),
         }
     }
@@ -115,7 +111,6 @@ impl ImapService {
         flags: &Flags,
         unchanged_since: Option<ModSeq>,
     ) -> Result<Answer, Stop> {
-        let at = self.mailbox(mailbox)?;
         let (flags, whole) = convert::flags(flags);
         if !whole && how != StoreAction::Remove {
             return Err(Failure::Limit.into());
@@ -138,11 +133,16 @@ impl ImapService {
             own_modseq = Some(modseq).filter(|_| alone && !changed.is_empty());
             modified = modified.union(&more);
         }
-        let modseq = self.opened(at)?.reached()?;
+        // Where the command was carried out.
+        let at = self.mailbox(mailbox)?;
+        let modseq = self.opened(at)?.reached(at.shard)?;
         let there: Vec<Uid> = asked.difference(&modified).iter().collect();
         let engine = Arc::clone(&self.engine);
         let rows = read::messages_of(&engine.store, at, &there)?;
-        let keywords = self.opened(at)?.keywords(&engine.store, &rows)?;
+        if rows.len() < there.len() && is_elsewhere(&engine.store, at.owner())? {
+            return Err(Stop::Moved);
+        }
+        let keywords = self.opened(at)?.keywords(&engine.store, at, &rows)?;
         let messages = rows.iter().map(|row| keywords.changed(row)).collect();
         Ok(Answer::Stored { messages, modified, own_modseq, modseq })
     }
@@ -155,6 +155,7 @@ impl ImapService {
         remove: bool,
     ) -> Result<Answer, Stop> {
         let from = self.mailbox(mailbox)?;
+        self.target(to).await?;
         let (target, mut rest, modseq) = self.plan_copy(from, uids, to, remove)?;
         let mut copied = Copied { target, source: UidSet::new(), new: UidSet::new(), modseq };
         while !rest.is_empty() {

@@ -2,12 +2,13 @@
 
 use super::ImapService;
 use super::moment::Stop;
-use crate::engine::EngineError;
+use crate::engine::Seat;
 use crate::login::Outcome;
+use crate::services::elsewhere::{Found, HandedOver, Speech, find, hand_over};
 use estafette_directory::Account;
 use estafette_imap::session::Answer;
-use estafette_imap::session::ask::Refusal;
-use estafette_mailbox::{AccountRef, Action, Response, read};
+use estafette_imap::session::ask::{Failure, Refusal};
+use estafette_mailbox::AccountRef;
 
 impl ImapService {
     pub(super) async fn login(
@@ -26,6 +27,7 @@ impl ImapService {
             Outcome::Wrong => Refusal::Credentials,
             Outcome::Barred => Refusal::Disabled,
             Outcome::TooMany => Refusal::TooMany,
+            Outcome::Later => return Err(Failure::Unavailable.into()),
         };
         Ok(Answer::Refused(refusal))
     }
@@ -33,14 +35,18 @@ impl ImapService {
     async fn welcome(&mut self, account: &Account) -> Result<Answer, Stop> {
         let Some(shard) = account.shard else { return Ok(Answer::Refused(Refusal::Disabled)) };
         let at = AccountRef { shard, account: account.id };
-        if read::account(&self.engine.store, at)?.is_none() {
-            let response = self.engine.shards.mailbox(at, Action::Ensure, Vec::new()).await;
-            if let Response::Refused(refusal) = response.map_err(EngineError::from)? {
-                tracing::warn!(%refusal, username = %account.username, "a login to an account that is going");
-                return Ok(Answer::Refused(Refusal::Disabled));
+        match Box::pin(find(&self.engine, at)).await? {
+            Found::Here(at) => {
+                self.seat = Some(Seat::new(at));
+                Ok(Answer::LoggedIn { append_limit: self.engine.config.imap.append_max_bytes })
             }
+            Found::Elsewhere(at) => {
+                let taken = Box::pin(hand_over(&self.engine, Speech::Imap, self.name, self.peer, at)).await;
+                let HandedOver { append_max_bytes, elsewhere } = taken.ok_or(Failure::Unavailable)?;
+                self.elsewhere = Some(elsewhere);
+                Ok(Answer::LoggedIn { append_limit: append_max_bytes })
+            }
+            Found::Nowhere => Ok(Answer::Refused(Refusal::Disabled)),
         }
-        self.account = Some(at);
-        Ok(Answer::LoggedIn { append_limit: self.engine.config.imap.append_max_bytes })
     }
 }

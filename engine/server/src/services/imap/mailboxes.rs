@@ -2,15 +2,15 @@
 
 use super::change::WORK;
 use super::convert;
-use super::moment::{Moment, Stop, existing_name, new_name};
+use super::moment::{Moment, Stop, existing_name, is_elsewhere, new_name};
 use super::{ImapService, convert::special_use};
-use crate::engine::EngineError;
 use crate::replies;
 use estafette_imap::codec::command::Mailbox;
 use estafette_imap::codec::flag::SpecialUse;
 use estafette_imap::session::Answer;
 use estafette_imap::session::ask::{Counts, Failure, MailboxInfo, Quota};
 use estafette_mailbox::{AccountRef, Action, MailboxName, MailboxRef, MailboxRow, NameRow, Response, read};
+use estafette_raft::NewBody;
 use estafette_types::{MailboxId, Uid};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,7 +31,11 @@ impl Moment<'_> {
         let mut subscribed: BTreeSet<MailboxName> =
             read::subscriptions(&self.view, at)?.into_iter().collect();
         let mut list = Vec::new();
-        for (name, row) in read::names(&self.view, at)? {
+        let names = read::names(&self.view, at)?;
+        if names.is_empty() && is_elsewhere(&self.view, at)? {
+            return Err(Stop::Moved);
+        }
+        for (name, row) in names {
             let subscribed = subscribed.remove(&name);
             // A name that is too long for IMAP came in by another way; nobody here can use it.
             let Some(name) = convert::name(&name) else { continue };
@@ -107,10 +111,19 @@ fn info(name: Mailbox, row: &NameRow, subscribed: bool, counts: Option<Counts>) 
 impl ImapService {
     /// Carries out a command in the account.
     pub(super) async fn change(&self, action: Action) -> Result<Response, Stop> {
-        match self.engine.shards.mailbox(self.account()?, action, Vec::new()).await {
-            Ok(Response::Refused(refusal)) => Err(replies::of_refusal(refusal).into()),
-            Ok(response) => Ok(response),
-            Err(error) => Err(EngineError::from(error).into()),
+        self.change_with(action, Vec::new()).await
+    }
+
+    /// The same with the bodies that it names.
+    pub(super) async fn change_with(&self, action: Action, bodies: Vec<NewBody>) -> Result<Response, Stop> {
+        let heard = self.opened.as_ref().map(|opened| opened.heard());
+        let (at, response) = self.engine.mailbox(self.account()?, action, bodies).await?;
+        if at != self.account()? {
+            self.is_at(at, heard)?;
+        }
+        match response {
+            Response::Refused(refusal) => Err(replies::of_refusal(refusal).into()),
+            response => Ok(response),
         }
     }
 
@@ -128,15 +141,8 @@ impl ImapService {
         if response == (Response::Purged { more: true }) {
             let (engine, at) = (Arc::clone(&self.engine), self.account()?);
             tokio::spawn(async move {
-                loop {
-                    match engine.shards.mailbox(at, Action::Purge, Vec::new()).await {
-                        Ok(Response::Purged { more: true }) => {}
-                        Ok(_) => return,
-                        Err(error) => {
-                            tracing::warn!(%error, "messages of a deleted mailbox are left for the next purge");
-                            return;
-                        }
-                    }
+                if let Err(error) = engine.homes().purge(at).await {
+                    tracing::warn!(%error, "messages of a deleted mailbox are left for the next purge");
                 }
             });
         }
@@ -165,14 +171,17 @@ impl ImapService {
         Ok(self.engine.directory.read().account(account).and_then(|account| account.quota_bytes))
     }
 
-    pub(super) fn quota(&self, of_mailbox: Option<&Mailbox>) -> Result<Answer, Stop> {
-        let (at, moment) = (self.account()?, Moment::of(&self.engine));
+    pub(super) async fn quota(&self, of_mailbox: Option<&Mailbox>) -> Result<Answer, Stop> {
+        let (at, moment) = (self.fresh().await?, Moment::of(&self.engine));
         if let Some(name) = of_mailbox {
             let known = read::name(&moment.view, at, &existing_name(name)?)?;
             known.ok_or(Stop::Told(Failure::NonExistent))?;
         }
-        let (used_bytes, used_messages) = read::usage(&moment.view, at)?;
+        let Some(row) = read::account(&moment.view, at)? else {
+            return Err(moment.missing(at, Failure::Unavailable)?);
+        };
         let limit_bytes = self.quota_bytes()?;
+        let (used_bytes, used_messages) = (row.bytes, row.messages);
         Ok(Answer::Quota(Quota { used_bytes, limit_bytes, used_messages, limit_messages: None }))
     }
 }

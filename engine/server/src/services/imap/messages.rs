@@ -1,14 +1,14 @@
 //! Messages and bytes of them.
 
 use super::convert::Keywords;
-use super::moment::{Moment, Stop};
+use super::moment::{Moment, Stop, is_elsewhere, keywords_after};
 use super::{BYTES_AT_ONCE, ImapService, aside};
 use crate::engine::Engine;
 use bytes::Bytes;
 use estafette_imap::session::Answer;
 use estafette_imap::session::ask::{BodyKey, Want};
+use estafette_mailbox::MailboxRef;
 use estafette_mailbox::read::{self, Message as Row};
-use estafette_mailbox::{Error, MailboxRef};
 use estafette_mime::{HeaderBlock, Structure};
 use estafette_storage::{Body, BodyHash};
 use estafette_types::{MailboxId, ModSeq, Uid, UidSet};
@@ -47,6 +47,10 @@ impl Wanted {
         let through = first.last().unwrap_or(Uid::MIN);
         let first: Vec<Uid> = first.iter().collect();
         let rows = read::messages_of(&engine.store, self.at, &first)?;
+        // Expunged, or not here any more.
+        if rows.len() < first.len() && is_elsewhere(&engine.store, self.at.owner())? {
+            return Err(Stop::Moved);
+        }
         let structure =
             |of: &Row| self.want.structure.then(|| engine.structures.at_hand(&of.row.body)).flatten();
         let structures = rows.iter().map(structure).collect();
@@ -169,18 +173,18 @@ impl ImapService {
         budget: u64,
     ) -> Result<Answer, Stop> {
         let at = self.mailbox(mailbox)?;
-        let wanted = Wanted { at, uids, want, budget, reached: self.opened(at)?.reached()? };
+        let wanted = Wanted { at, uids, want, budget, reached: self.opened(at)?.reached(at.shard)? };
         let engine = Arc::clone(&self.engine);
         if wanted.uids.len() <= MESSAGES_AT_ONCE {
             let found = wanted.find(&engine)?;
             if !wanted.is_heavy(&found) {
-                let keywords = self.opened(at)?.keywords(&engine.store, &found.rows)?;
+                let keywords = self.opened(at)?.keywords(&engine.store, at, &found.rows)?;
                 return engine.fetch(&wanted, found, &keywords);
             }
         }
         aside(move || {
             let found = wanted.find(&engine)?;
-            let keywords = Keywords::new(&read::keywords(&engine.store, at)?);
+            let keywords = keywords_after(&engine.store, at)?;
             engine.fetch(&wanted, found, &keywords)
         })
         .await
@@ -194,8 +198,7 @@ impl ImapService {
 
 /// A row names a body that is not there.
 fn missing(hash: &BodyHash) -> Stop {
-    let key = estafette_mailbox::HexKey(hash.as_ref().to_vec());
-    Stop::Failed(Error::Missing { what: "body", key }.into())
+    estafette_storage::Error::Missing { hash: *hash }.into()
 }
 
 /// About how many bytes a structure takes: all that it holds was in headers.

@@ -20,19 +20,23 @@ mod search;
 mod tests;
 
 use self::moment::{Moment, Stop};
-use self::open::Opened;
-use crate::engine::Engine;
+use self::open::{Opened, Reached};
+use crate::cluster;
+use crate::engine::{Engine, Seat};
 use crate::replies;
 use bytes::Bytes;
+use estafette_imap::codec::command::Mailbox;
 use estafette_imap::session::ask::Failure;
 use estafette_imap::session::{Answer, Ask, Config, Session};
-use estafette_mailbox::{AccountRef, MailboxRef};
-use estafette_reactor::{Peer, Protocol, Refusal, Service};
+use estafette_mailbox::{AccountRef, MailboxRef, MailboxRow};
+use estafette_reactor::{Elsewhere, Peer, Protocol, Refusal, Service};
 use estafette_types::MailboxId;
 use std::sync::Arc;
 
 /// Bytes of messages that are read on the thread of the session.
 const BYTES_AT_ONCE: u64 = 256 * 1024;
+/// How often a question is put again that could not be answered for a passing reason: a body that had to be brought, a move.
+const TRIES_MAX: usize = 8;
 
 /// The sessions of one listener.
 pub(crate) struct ImapProtocol {
@@ -50,9 +54,7 @@ impl Protocol for ImapProtocol {
     }
 
     fn open(&self, peer: Peer) -> (Session, ImapService) {
-        let engine = Arc::clone(&self.engine);
-        let service = ImapService { name: self.name, engine, peer, account: None, opened: None };
-        (Session::new(Arc::clone(&self.config)), service)
+        (Session::new(Arc::clone(&self.config)), self.service(peer, None))
     }
 
     fn refusal(&self, why: Refusal) -> Bytes {
@@ -63,15 +65,31 @@ impl Protocol for ImapProtocol {
     }
 }
 
+impl ImapProtocol {
+    /// A session that has logged in at another node.
+    pub(crate) fn admitted(&self, peer: Peer, at: AccountRef) -> (Session, ImapService) {
+        let append_limit = self.engine.config.imap.append_max_bytes;
+        let session = Session::admitted(Arc::clone(&self.config), append_limit);
+        (session, self.service(peer, Some(Seat::new(at))))
+    }
+
+    fn service(&self, peer: Peer, seat: Option<Seat>) -> ImapService {
+        let engine = Arc::clone(&self.engine);
+        ImapService { name: self.name, engine, peer, seat, opened: None, elsewhere: None }
+    }
+}
+
 /// Answers one session.
 pub(crate) struct ImapService {
     name: &'static str,
     engine: Arc<Engine>,
     peer: Peer,
     /// Who is logged in.
-    account: Option<AccountRef>,
+    seat: Option<Seat>,
     /// The mailbox that was selected last.
     opened: Option<Box<Opened>>,
+    /// Where the session goes on, if its login has found that.
+    elsewhere: Option<Box<Elsewhere>>,
 }
 
 impl Service<Session> for ImapService {
@@ -120,15 +138,36 @@ impl Service<Session> for ImapService {
     }
 
     async fn answer(&mut self, ask: Ask) -> Answer {
-        let answer = match Box::pin(self.carry_out(ask)).await {
+        let mut again = repeatable(&ask);
+        let mut outcome = Box::pin(self.carry_out(ask)).await;
+        for _ in 0..TRIES_MAX {
+            let Some(ask) = again.take() else { break };
+            if !self.mended(&mut outcome).await {
+                break;
+            }
+            again = repeatable(&ask);
+            outcome = Box::pin(self.carry_out(ask)).await;
+        }
+        let answer = match outcome {
             Ok(answer) => answer,
+            Err(_) if self.is_away() => Answer::Failed(Failure::Elsewhere),
             Err(Stop::Told(failure)) => Answer::Failed(failure),
+            Err(Stop::Moved) => Answer::Failed(Failure::Unavailable),
+            // On a node that is alone, it is lost.
+            Err(Stop::Failed(error)) if error.missing_body().is_some() && self.engine.cluster.is_joined() => {
+                tracing::warn!(%error, "a body has not come from another node yet");
+                Answer::Failed(Failure::Unavailable)
+            }
             Err(Stop::Failed(error)) => Answer::Failed(replies::of_error(&error)),
         };
         if let Some(opened) = &mut self.opened {
             opened.told(&answer);
         }
         answer
+    }
+
+    fn handed_over(&mut self) -> Option<Box<Elsewhere>> {
+        self.elsewhere.take()
     }
 
     async fn changed(&mut self) {
@@ -139,14 +178,63 @@ impl Service<Session> for ImapService {
     }
 }
 
+/// What is asked once more when the account has moved under it, or when bodies came from another node, of what costs nothing
+/// to keep. That is rare: the rows of an account stay where it was for a while, and the directory is looked at before.
+fn repeatable(ask: &Ask) -> Option<Ask> {
+    match ask {
+        Ask::Fetch { mailbox, uids, want, budget_bytes } => Some(Ask::Fetch {
+            mailbox: *mailbox,
+            uids: uids.clone(),
+            want: *want,
+            budget_bytes: *budget_bytes,
+        }),
+        Ask::Read { ranges } => Some(Ask::Read { ranges: ranges.clone() }),
+        Ask::Changes { mailbox, since, known, limit, fresh } => Some(Ask::Changes {
+            mailbox: *mailbox,
+            since: *since,
+            known: Arc::clone(known),
+            limit: *limit,
+            fresh: *fresh,
+        }),
+        _ => None,
+    }
+}
+
 impl ImapService {
+    /// Sees to why something could not be answered; true if it is worth another try.
+    async fn mended(&self, outcome: &mut Result<Answer, Stop>) -> bool {
+        match outcome {
+            Err(Stop::Moved) => match self.fresh().await {
+                Ok(_) => true,
+                Err(stop) => {
+                    *outcome = Err(stop);
+                    false
+                }
+            },
+            Err(Stop::Failed(error)) => match error.missing_body() {
+                Some(hash) => cluster::bring(&self.engine, hash).await,
+                None => false,
+            },
+            _ => false,
+        }
+    }
+
     async fn carry_out(&mut self, ask: Ask) -> Result<Answer, Stop> {
+        if let Some(at) = self.seat.as_ref().map(Seat::at) {
+            let home = self.engine.account_ref(at.account).unwrap_or(at);
+            if !self.engine.shards.is_here(home.shard) {
+                return Err(Failure::Elsewhere.into());
+            }
+            if home != at {
+                self.fresh().await?;
+            }
+        }
         match ask {
             Ask::Authenticate { authorization, user, password, .. } => {
                 self.login(&authorization, &user, &password.0).await
             }
             Ask::Mailboxes { counts, deleted_bytes } => {
-                let at = self.account()?;
+                let at = self.fresh().await?;
                 self.read(counts, move |moment| moment.mailboxes(at, counts, deleted_bytes)).await
             }
             Ask::Create { name, special_use } => self.create(&name, &special_use).await,
@@ -154,11 +242,11 @@ impl ImapService {
             Ask::Rename { from, to } => self.rename(&from, &to).await,
             Ask::Subscribe { name, subscribed } => self.subscribe(&name, subscribed).await,
             Ask::Status { name, deleted_bytes } => {
-                let at = self.account()?;
+                let at = self.fresh().await?;
                 self.read(deleted_bytes, move |moment| moment.status(at, &name, deleted_bytes)).await
             }
-            Ask::Quota { of_mailbox } => self.quota(of_mailbox.as_ref()),
-            Ask::Select { name, .. } => self.select(&name),
+            Ask::Quota { of_mailbox } => self.quota(of_mailbox.as_ref()).await,
+            Ask::Select { name, .. } => self.select(&name).await,
             Ask::Part { deposit, size, pieces } => self.part(deposit, size, pieces).await,
             Ask::Append { name, flags, date, deposit, body } => {
                 self.append(&name, &flags, date, deposit, body).await
@@ -181,14 +269,59 @@ impl ImapService {
             Ask::Search { mailbox, among, criterion, modseq_of } => {
                 search::run(&self.engine, self.mailbox(mailbox)?, among, *criterion, modseq_of).await
             }
-            Ask::Changes { mailbox, since, known, limit } => self.news(mailbox, since, known, limit).await,
+            Ask::Changes { mailbox, since, known, limit, fresh } => {
+                if fresh {
+                    self.fresh().await?;
+                }
+                self.news(mailbox, since, known, limit).await
+            }
             // The others have been dealt with.
             _ => Err(Failure::Internal.into()),
         }
     }
 
+    /// Only other nodes have the account any more.
+    fn is_away(&self) -> bool {
+        self.seat.as_ref().is_some_and(|seat| self.engine.away(seat.at()).is_some())
+    }
+
+    fn seat(&self) -> Result<&Seat, Stop> {
+        self.seat.as_ref().ok_or(Stop::Told(Failure::Internal))
+    }
+
     fn account(&self) -> Result<AccountRef, Stop> {
-        self.account.ok_or(Stop::Told(Failure::Internal))
+        self.seat().map(Seat::at)
+    }
+
+    /// The account, once its rows here hold all that its sessions were told, on whatever node. Sessions that read
+    /// what they have open do not ask: their own view of it only goes forward.
+    async fn fresh(&self) -> Result<AccountRef, Stop> {
+        let heard = self.opened.as_ref().map(|opened| opened.heard());
+        let at = self.engine.fresh(self.account()?).await?;
+        self.is_at(at, heard)?;
+        Ok(at)
+    }
+
+    /// The account was found there, with all that the session had heard before.
+    fn is_at(&self, at: AccountRef, heard: Option<Reached>) -> Result<(), Stop> {
+        self.seat()?.is_at(at);
+        if let (Some(opened), Some(heard)) = (&self.opened, heard) {
+            opened.is_in(at.shard, heard);
+        }
+        Ok(())
+    }
+
+    /// The mailbox of a name. One that is not here may be on its way from another node.
+    async fn target(&self, name: &Mailbox) -> Result<(MailboxRef, MailboxRow), Stop> {
+        let account = self.account()?;
+        match Moment::of(&self.engine).named(account, name) {
+            Err(Stop::Told(Failure::NonExistent) | Stop::Moved) => {
+                // First fresh, then the moment: it shows the rows as they are when it is made.
+                let account = self.fresh().await?;
+                Moment::of(&self.engine).named(account, name)
+            }
+            found => found,
+        }
     }
 
     fn mailbox(&self, mailbox: MailboxId) -> Result<MailboxRef, Stop> {

@@ -7,7 +7,7 @@ use crate::engine::{Engine, EngineError};
 use estafette_imap::codec::command::Mailbox;
 use estafette_imap::session::ask::Failure;
 use estafette_mailbox::{AccountRef, MailboxName, MailboxRef, MailboxRow, Structures, UidMaps, read};
-use estafette_storage::{Store, View};
+use estafette_storage::{Read, Store, View};
 use estafette_types::UidSet;
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub(super) enum Stop {
     Told(Failure),
     /// The engine failed.
     Failed(EngineError),
+    /// The account is in another shard, or what was read there is older than what was read here.
+    Moved,
 }
 
 impl From<Failure> for Stop {
@@ -65,13 +67,24 @@ impl<'a> Moment<'a> {
 
     /// The counters of an open mailbox.
     pub(super) fn mailbox(&self, at: MailboxRef) -> Result<MailboxRow, Stop> {
-        read::mailbox(&self.view, at)?.ok_or(Stop::Told(Failure::MailboxGone))
+        match read::mailbox(&self.view, at)? {
+            Some(row) => Ok(row),
+            None => Err(self.missing(at.owner(), Failure::MailboxGone)?),
+        }
+    }
+
+    /// Why something is missing in an account: that, or the account is elsewhere.
+    pub(super) fn missing(&self, at: AccountRef, failure: Failure) -> Result<Stop, Stop> {
+        Ok(if is_elsewhere(&self.view, at)? { Stop::Moved } else { Stop::Told(failure) })
     }
 
     /// The mailbox of a name, which may hold messages.
     pub(super) fn named(&self, at: AccountRef, name: &Mailbox) -> Result<(MailboxRef, MailboxRow), Stop> {
         let name = existing_name(name)?;
-        read::mailbox_by_name(&self.view, at, &name)?.ok_or(Stop::Told(Failure::NonExistent))
+        match read::mailbox_by_name(&self.view, at, &name)? {
+            Some(found) => Ok(found),
+            None => Err(self.missing(at, Failure::NonExistent)?),
+        }
     }
 
     /// The UIDs of a mailbox.
@@ -83,6 +96,17 @@ impl<'a> Moment<'a> {
     pub(super) fn keywords(&self, at: MailboxRef) -> Result<Keywords, Stop> {
         Ok(Keywords::new(&read::keywords(&self.view, at)?))
     }
+}
+
+/// True when an account is (by now) in another shard: what is not found here may be there.
+pub(super) fn is_elsewhere(rows: &impl Read, at: AccountRef) -> Result<bool, Stop> {
+    Ok(read::state(rows, at)?.is_some_and(|(state, _)| state.is_elsewhere()))
+}
+
+/// The keywords of a mailbox whose rows were read before, without a view: whole, or the account is elsewhere.
+pub(super) fn keywords_after(rows: &impl Read, at: MailboxRef) -> Result<Keywords, Stop> {
+    let keywords = Keywords::new(&read::keywords(rows, at)?);
+    if is_elsewhere(rows, at.owner())? { Err(Stop::Moved) } else { Ok(keywords) }
 }
 
 /// The canonical form of a name that should exist; there is none of a name that cannot.

@@ -1,7 +1,7 @@
 //! The selected mailbox: opening it, and what happens in it afterwards.
 
 use super::convert;
-use super::moment::{Moment, Stop};
+use super::moment::{Moment, Stop, keywords_after};
 use super::{ImapService, convert::Keywords, convert::special_use};
 use estafette_imap::codec::command::Mailbox;
 use estafette_imap::session::Answer;
@@ -11,9 +11,10 @@ use estafette_mailbox::{
     AccountRef, KEYWORDS_MAX, Listener, MailboxRef, MailboxRow, News, Topic, Watch, read,
 };
 use estafette_storage::Store;
-use estafette_types::{MailboxId, ModSeq, Uid, UidSet};
+use estafette_types::{MailboxId, ModSeq, ShardId, Uid, UidSet};
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
 /// News of no more moments than this are read on the thread of the session.
@@ -21,7 +22,7 @@ const MOMENTS_AT_ONCE: u32 = 4;
 
 /// A mailbox that is watched for a session.
 pub(super) struct Opened {
-    at: MailboxRef,
+    mailbox: MailboxId,
     /// The newest moment that the session has heard of.
     latest: ModSeq,
     bell: Arc<Bell>,
@@ -32,21 +33,37 @@ pub(super) struct Opened {
 }
 
 /// Wakes a session, and knows how far its mailbox has come.
-#[derive(Default)]
 struct Bell {
     rings: Notify,
-    reached: AtomicU64,
+    reached: Mutex<Reached>,
+    /// The account may have left this node.
+    left: AtomicBool,
+}
+
+/// How far a mailbox has come, and the shard where it did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reached {
+    modseq: ModSeq,
+    shard: ShardId,
 }
 
 impl Bell {
-    fn reached(&self, modseq: ModSeq) {
-        self.reached.fetch_max(modseq.0, Ordering::Release);
+    fn reached(&self, modseq: ModSeq, shard: ShardId) {
+        let mut reached = self.reached.lock();
+        if modseq > reached.modseq {
+            *reached = Reached { modseq, shard };
+        }
     }
 }
 
 impl Listener for Bell {
     fn changed(&self, _: u64, news: News) {
-        self.reached(news.modseq);
+        self.reached(news.modseq, news.shard);
+        self.rings.notify_one();
+    }
+
+    fn gone(&self, _: u64) {
+        self.left.store(true, Ordering::Release);
         self.rings.notify_one();
     }
 }
@@ -54,7 +71,20 @@ impl Listener for Bell {
 impl Opened {
     #[cfg(test)]
     pub(super) fn mailbox(&self) -> MailboxId {
-        self.at.mailbox
+        self.mailbox
+    }
+
+    /// What has been heard of the mailbox.
+    pub(super) fn heard(&self) -> Reached {
+        *self.bell.reached.lock()
+    }
+
+    /// All that was heard of the mailbox can be read in this shard, unless more was heard since.
+    pub(super) fn is_in(&self, shard: ShardId, heard: Reached) {
+        let mut reached = self.bell.reached.lock();
+        if *reached == heard {
+            reached.shard = shard;
+        }
     }
 
     /// Takes down what an answer says of the mailbox.
@@ -72,30 +102,41 @@ impl Opened {
         self.latest = self.latest.max(modseq);
     }
 
-    /// Resolves when something has changed of which the session has not heard: not by its own changes.
+    /// Resolves when something has changed of which the session has not heard: not by its own changes. Likewise, once, when
+    /// the mailbox may be on other nodes alone: whether it is, is found with the next question.
     pub(super) async fn changed(&self) {
         loop {
             self.bell.rings.notified().await;
-            if self.bell.reached.load(Ordering::Acquire) > self.latest.0 {
+            if self.bell.left.swap(false, Ordering::AcqRel) || self.bell.reached.lock().modseq > self.latest {
                 return;
             }
         }
     }
 
-    /// How far the mailbox has come. All that is read afterwards is at least as new; and what is newer is
+    /// How far the mailbox has come. All that is read afterwards in this shard is at least as new; and what is newer is
     /// told with the next news.
-    pub(super) fn reached(&self) -> Result<ModSeq, Stop> {
-        let reached = ModSeq(self.bell.reached.load(Ordering::Acquire));
-        if reached == News::GONE { Err(Failure::MailboxGone.into()) } else { Ok(reached) }
+    pub(super) fn reached(&self, shard: ShardId) -> Result<ModSeq, Stop> {
+        let reached = *self.bell.reached.lock();
+        match reached.modseq {
+            News::GONE => Err(Failure::MailboxGone.into()),
+            // The rows that the account has moved to are here before the directory says so.
+            _ if reached.shard != shard => Err(Stop::Moved),
+            modseq => Ok(modseq),
+        }
     }
 
     /// The keywords that messages have, which have just been read.
-    pub(super) fn keywords(&mut self, store: &Store, of: &[Message]) -> Result<Arc<Keywords>, Stop> {
+    pub(super) fn keywords(
+        &mut self,
+        store: &Store,
+        at: MailboxRef,
+        of: &[Message],
+    ) -> Result<Arc<Keywords>, Stop> {
         let known = self.keywords.as_ref().filter(|known| of.iter().all(|row| known.names_all(row)));
         if let Some(known) = known {
             return Ok(Arc::clone(known));
         }
-        let all = Arc::new(Keywords::new(&read::keywords(store, self.at)?));
+        let all = Arc::new(keywords_after(store, at)?);
         self.keywords = Some(Arc::clone(&all));
         Ok(all)
     }
@@ -103,23 +144,25 @@ impl Opened {
 
 impl ImapService {
     /// Watches first and looks then, so that no change is missed between the two.
-    pub(super) fn select(&mut self, name: &Mailbox) -> Result<Answer, Stop> {
+    pub(super) async fn select(&mut self, name: &Mailbox) -> Result<Answer, Stop> {
         self.opened = None;
-        let account = self.account()?;
+        let account = self.fresh().await?;
         let (at, _) = Moment::of(&self.engine).named(account, name)?;
-        let bell = Arc::new(Bell::default());
+        let reached = Mutex::new(Reached { modseq: ModSeq(0), shard: at.shard });
+        let bell = Arc::new(Bell { rings: Notify::new(), reached, left: AtomicBool::new(false) });
         let listener: Arc<dyn Listener> = Arc::clone(&bell) as _;
-        let watch = self.engine.watchers.watch(Topic::Mailbox(at), listener, 0);
+        let watch = self.engine.watchers.watch(Topic::Mailbox(at.account, at.mailbox), listener, 0);
         let selected = Moment::of(&self.engine).select(account, at, name)?;
         let latest = selected.highest_modseq;
-        bell.reached(latest);
-        self.opened = Some(Box::new(Opened { at, latest, bell, _watch: watch, keywords: None }));
+        bell.reached(latest, at.shard);
+        let mailbox = at.mailbox;
+        self.opened = Some(Box::new(Opened { mailbox, latest, bell, _watch: watch, keywords: None }));
         Ok(Answer::Selected(Box::new(selected)))
     }
 
     /// The selected mailbox.
     pub(super) fn opened(&mut self, at: MailboxRef) -> Result<&mut Opened, Stop> {
-        let opened = self.opened.as_deref_mut().filter(|opened| opened.at == at);
+        let opened = self.opened.as_deref_mut().filter(|opened| opened.mailbox == at.mailbox);
         opened.ok_or(Stop::Told(Failure::Internal))
     }
 
@@ -132,7 +175,8 @@ impl ImapService {
         limit: u32,
     ) -> Result<Answer, Stop> {
         let at = self.mailbox(mailbox)?;
-        let moments = self.opened(at)?.reached()?.0.saturating_sub(since.0);
+        let reached = self.opened(at)?.reached(at.shard)?;
+        let moments = reached.0.saturating_sub(since.0);
         if moments == 0 {
             return Ok(Answer::Changed(Changes { through: since, ..Changes::default() }));
         }

@@ -84,7 +84,8 @@ impl SmtpService {
             .record(began.elapsed().as_secs_f64());
         metrics::counter!("estafette_accepted_bytes_total", "listener" => self.name).increment(size);
         let failed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed(_))).count();
-        tracing::info!(message = trace, %from, size, recipients, failed, "message taken in");
+        let what = if failed == recipients { "message not taken" } else { "message taken in" };
+        tracing::info!(message = trace, %from, size, recipients, failed, "{what}");
         let reply = |outcome: &Outcome| match outcome {
             Outcome::Done => Reply::accepted(&trace),
             Outcome::Failed(problem) => replies::of_problem(problem),

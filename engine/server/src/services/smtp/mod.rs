@@ -1,6 +1,8 @@
 //! Answers SMTP, submission and LMTP sessions: logins, senders, recipients, and messages (`message`).
 
 mod message;
+#[cfg(test)]
+mod tests;
 
 use crate::engine::Engine;
 use crate::login::Outcome as Login;
@@ -79,9 +81,9 @@ impl Service<Session> for SmtpService {
             Ask::Authenticate { authzid, authcid, password, .. } => {
                 self.login(&authzid, &authcid, &password.0).await
             }
-            Ask::Mail { envelope, peer } => self.mail(&envelope, peer.identity.as_ref()),
+            Ask::Mail { envelope, peer } => self.mail(&envelope, peer.identity.as_ref()).await,
             Ask::Rcpt { recipient, envelope, peer } => {
-                self.rcpt(&recipient, &envelope, peer.identity.is_some())
+                self.rcpt(&recipient, &envelope, peer.identity.is_some()).await
             }
             Ask::Data { .. } if !self.engine.takes_mail() => Answer::Refused(replies::disk_full()),
             Ask::Data { .. } => Answer::Accepted,
@@ -102,47 +104,65 @@ impl SmtpService {
             }
             Login::Wrong => Answer::Refused(Reply::login_failed()),
             Login::Barred => Answer::Refused(Reply::new(535, (5, 7, 8), "this account may not log in")),
+            Login::Later => Answer::Refused(replies::login_put_off()),
             Login::TooMany => {
                 Answer::Refused(Reply::new(421, (4, 7, 0), "too many failed logins from your address"))
             }
         }
     }
 
-    fn mail(&self, envelope: &Envelope, identity: Option<&Identity>) -> Answer {
+    async fn mail(&self, envelope: &Envelope, identity: Option<&Identity>) -> Answer {
         if !self.engine.takes_mail() {
             return Answer::Refused(replies::disk_full());
         }
-        let Some(identity) = identity else { return Answer::Accepted };
-        match &envelope.reverse_path {
-            ReversePath::Null => Answer::Accepted,
-            ReversePath::Address(address) if self.engine.directory.read().owns(identity.account, address) => {
-                Answer::Accepted
-            }
-            ReversePath::Address(_) => {
-                Answer::Refused(Reply::new(553, (5, 7, 1), "the sender is not an address of this account"))
-            }
+        let (Some(identity), ReversePath::Address(address)) = (identity, &envelope.reverse_path) else {
+            return Answer::Accepted;
+        };
+        let owns = || match self.engine.directory.read().owns(identity.account, address) {
+            true => Ok(()),
+            false => Err(Reply::new(553, (5, 7, 1), "the sender is not an address of this account")),
+        };
+        match self.looked_up(owns).await {
+            Ok(()) => Answer::Accepted,
+            Err(reply) => Answer::Refused(reply),
         }
     }
 
-    fn rcpt(&self, recipient: &Recipient, envelope: &Envelope, relay: bool) -> Answer {
-        match self.acceptor.route(&recipient.path, relay) {
-            Err(problem) => Answer::Refused(replies::of_problem(&problem)),
+    /// What the directory here refuses is looked up once more when it knows all that other nodes know.
+    async fn looked_up<T>(&self, look: impl Fn() -> Result<T, Reply>) -> Result<T, Reply> {
+        if let Ok(found) = look() {
+            return Ok(found);
+        }
+        self.engine.fresh_directory().await.map_err(|error| replies::not_fresh(&error))?;
+        look()
+    }
+
+    async fn rcpt(&self, recipient: &Recipient, envelope: &Envelope, relay: bool) -> Answer {
+        let route =
+            || self.acceptor.route(&recipient.path, relay).map_err(|problem| replies::of_problem(&problem));
+        match self.looked_up(route).await {
+            Err(reply) => Answer::Refused(reply),
             Ok(targets) => match targets.mailboxes.as_slice() {
                 [only] if targets.outside.is_empty() => {
                     let at = AccountRef { shard: only.shard, account: only.account };
-                    self.room(at, envelope.declared_size.unwrap_or(0))
+                    self.room(at, envelope.declared_size.unwrap_or(0)).await
                 }
                 _ => Answer::Accepted,
             },
         }
     }
 
-    /// Refuses when the account has no room for a message of the declared size.
-    fn room(&self, at: AccountRef, size: u64) -> Answer {
+    /// Refuses when the account has no room for a message of the declared size. What is not known is judged where the
+    /// message is delivered.
+    async fn room(&self, at: AccountRef, size: u64) -> Answer {
         let quota = self.engine.directory.read().account(at.account).and_then(|account| account.quota_bytes);
         let Some(quota) = quota else { return Answer::Accepted };
-        match estafette_mailbox::read::usage(&self.engine.store, at) {
-            Ok((used, _)) if used.saturating_add(size) > quota || used >= quota => {
+        let used = match self.engine.shards.is_here(at.shard) {
+            true => estafette_mailbox::read::usage(&self.engine.store, at).map(|(used, _)| used),
+            false => Ok(self.engine.usage(&[at]).await.into_iter().flatten().map(|(used, _)| used).sum()),
+        };
+        match used {
+            Ok(used) if used.saturating_add(size) > quota || used >= quota => {
                 Answer::Refused(replies::over_quota())
             }
             Ok(_) => Answer::Accepted,

@@ -2,7 +2,7 @@
 //! RFC 6855 §4. One message at a time.
 
 use super::super::ask::{Answer, Ask, Failure};
-use super::super::core::{Core, Finished, Next, Outcome, refused, refused_target, uid_numbers};
+use super::super::core::{Core, Finished, Look, Next, Outcome, refused, refused_target, uid_numbers};
 use super::super::flags::Flags;
 use super::Open;
 use crate::codec::command::{Append, AppendMessage, Mailbox, Tag};
@@ -64,6 +64,6 @@ impl Appending {
         let code = Code::AppendUid(uid_validity, uid_numbers(&UidSet::one(uid)));
         let finished = Outcome::ok("APPEND completed").with(code).finished(self.tag);
         let here = core.view.as_ref().is_some_and(|view| view.name == self.mailbox);
-        Next::Finish(Finished { look: here, ..finished })
+        Next::Finish(Finished { look: if here { Look::Here } else { Look::Known }, ..finished })
     }
 }

@@ -1,7 +1,7 @@
 //! COPY and MOVE (RFC 9051 §6.4.7, §6.4.8) with COPYUID.
 
 use super::super::ask::{Answer, Ask};
-use super::super::core::{Core, Finished, Next, Outcome, refused_target, uid_numbers};
+use super::super::core::{Core, Finished, Look, Next, Outcome, refused_target, uid_numbers};
 use super::Open;
 use crate::codec::command::{Mailbox, Tag};
 use crate::codec::response::{Code, Condition};
@@ -65,6 +65,9 @@ impl Copying {
             (_, true, false) => Outcome::ok("COPY completed").with(code),
             (_, false, false) => Outcome::ok("No messages copied"),
         };
-        Next::Finish(Finished { look: here, ..outcome.finished(self.tag) })
+        Next::Finish(Finished {
+            look: if here { Look::Here } else { Look::Known },
+            ..outcome.finished(self.tag)
+        })
     }
 }

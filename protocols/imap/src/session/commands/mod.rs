@@ -144,7 +144,8 @@ pub(crate) enum Open {
     Select(select::Selecting),
     Status(status::Reading),
     Store(Box<store::Storing>),
-    Sync(Sync),
+    /// Whether it was asked for what only other nodes have heard of.
+    Sync(Sync, bool),
     /// Nothing but the end, when the engine has done it.
     Plain(Finished),
 }
@@ -170,7 +171,7 @@ impl Open {
             Open::Select(open) => open.answered(core, answer),
             Open::Status(open) => open.answered(core, answer),
             Open::Store(open) => open.answered(core, answer),
-            Open::Sync(open) => open.answered(core, answer),
+            Open::Sync(open, fresh) => open.answered(core, answer, fresh),
             Open::Plain(finished) => match answer {
                 Answer::Done => Next::Finish(finished),
                 other => refused(finished.tag, &other),
@@ -183,7 +184,7 @@ impl Open {
         match self {
             Open::Fetch(open) => open.go_on(core),
             Open::Store(open) => open.go_on(core),
-            Open::Sync(open) => open.drained(core),
+            Open::Sync(open, _) => open.drained(core),
             // The others never wait for the peer.
             _ => Next::Abort,
         }

@@ -29,8 +29,12 @@ pub(in crate::session) struct Client {
 
 impl Client {
     pub(in crate::session) fn connect(world: &Rc<RefCell<World>>, config: Config) -> Client {
+        Client::at(world, Session::new(Arc::new(config)))
+    }
+
+    pub(in crate::session) fn at(world: &Rc<RefCell<World>>, session: Session) -> Client {
         let mut client = Client {
-            session: Session::new(Arc::new(config)),
+            session,
             world: world.clone(),
             input: BytesMut::new(),
             output: Vec::new(),

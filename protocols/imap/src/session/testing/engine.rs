@@ -244,7 +244,7 @@ impl World {
                 let uids = hits.iter().map(|hit| hit.0).collect();
                 Answer::Found { uids, found_modseq, modseq: ModSeq(folder.modseq) }
             }
-            Ask::Changes { mailbox, since, known, limit } => self.changes(mailbox, since, &known, limit),
+            Ask::Changes { mailbox, since, known, limit, .. } => self.changes(mailbox, since, &known, limit),
             _ => Answer::Failed(Failure::Internal),
         }
     }

@@ -1,5 +1,8 @@
-use crate::session::Config;
+use crate::session::ask::Failure;
 use crate::session::testing::{Client, world};
+use crate::session::{Answer, Config, Session};
+use std::sync::Arc;
+use std::time::Duration;
 
 #[test]
 fn without_tls_no_password_is_taken() {
@@ -170,4 +173,38 @@ fn the_small_commands() {
         client.run("a GETQUOTAROOT INBOX"),
         "* QUOTAROOT INBOX \"\"\r\n* QUOTA \"\" (STORAGE 2 10)\r\na OK GETQUOTAROOT completed\r\n"
     );
+}
+
+#[test]
+fn a_session_that_was_admitted_elsewhere_begins_behind_its_login() {
+    let config = Config { starttls: true, ..Config::default() };
+    let mut client = Client::at(&world(&[b"one"]), Session::admitted(Arc::new(config), 1000));
+    assert_eq!(client.text(), "", "its client has been greeted");
+    assert_eq!(client.timer, Some(Duration::from_secs(30 * 60)));
+    let told = client.run("a CAPABILITY");
+    assert!(told.contains(" IDLE ") && told.contains(" APPENDLIMIT=1000\r\n"), "{told}");
+    assert!(!told.contains("STARTTLS") && !told.contains("AUTH="), "{told}");
+    assert!(client.run("b LOGIN user secret").starts_with("b BAD Already"));
+    assert!(client.run("c STARTTLS").starts_with("c BAD"));
+    assert!(client.run("d SELECT INBOX").contains("* 1 EXISTS"));
+    let told = client.run("e APPEND INBOX {1001}");
+    assert!(told.contains("TOOBIG"), "{told}");
+    // The time and the bad commands of one who has logged in.
+    let mut client = Client::at(&world(&[]), Session::admitted(Arc::new(Config::default()), 1000));
+    assert_eq!(client.wait(29 * 60), "");
+    (0..10).for_each(|_| assert!(client.run("a FOO").starts_with("a BAD")));
+    assert!(!client.closed);
+    assert!(client.wait(31 * 60).starts_with("* BYE"));
+}
+
+#[test]
+fn a_session_whose_account_is_elsewhere_ends_with_words() {
+    use estafette_machine::Machine;
+    let mut client = Client::new(&world(&[]));
+    client.slow = true;
+    client.run("a STATUS INBOX (MESSAGES)");
+    client.step(|session, now, out| session.answered(now, Answer::Failed(Failure::Elsewhere), out));
+    let told = client.text();
+    assert!(told.starts_with("* BYE [UNAVAILABLE] ") && !told.contains("\r\na "), "{told}");
+    assert!(client.closed);
 }

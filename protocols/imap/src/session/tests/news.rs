@@ -126,11 +126,27 @@ fn a_deleted_mailbox_ends_the_session() {
 }
 
 #[test]
-fn an_engine_that_cannot_tell_the_news_does_not_fail_the_command() {
+fn who_asks_for_news_is_told_that_they_cannot_be_known() {
+    let world = world(&[]);
+    let mut client = Client::selected(&world, "INBOX");
+    world.borrow_mut().deliver("INBOX", b"1");
+    for command in ["NOOP", "CHECK"] {
+        world.borrow_mut().fail_next = Some(crate::session::ask::Failure::Unavailable);
+        let told = client.run(&format!("a {command}"));
+        assert!(told.starts_with("a NO [UNAVAILABLE] "), "{told}");
+    }
+    assert_eq!(client.run("a NOOP"), "* 1 EXISTS\r\na OK NOOP completed\r\n");
+}
+
+/// Who did not ask for them hears of them later.
+#[test]
+fn an_engine_that_cannot_tell_the_news_does_not_fail_other_commands() {
     let world = world(&[]);
     let mut client = Client::selected(&world, "INBOX");
     world.borrow_mut().deliver("INBOX", b"1");
     world.borrow_mut().fail_next = Some(crate::session::ask::Failure::Unavailable);
-    assert_eq!(client.run("a NOOP"), "a OK NOOP completed\r\n");
+    let told = client.run("a IDLE");
+    assert!(told.starts_with("+ "), "{told}");
+    assert_eq!(client.run("DONE"), "a OK IDLE completed\r\n");
     assert_eq!(client.run("a NOOP"), "* 1 EXISTS\r\na OK NOOP completed\r\n");
 }

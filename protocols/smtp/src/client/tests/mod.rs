@@ -100,21 +100,8 @@ pub(super) fn address(text: &str) -> Address {
 }
 
 pub(super) fn outgoing(to: &[&str], body: &str) -> Outgoing {
-    let recipient = |to: &&str| {
-        let path = ForwardPath::Address(address(to));
-        Recipient { path, notify: None, original: None }
-    };
-    let envelope = Envelope {
-        reverse_path: ReversePath::Address(address("a@example.org")),
-        recipients: to.iter().map(recipient).collect(),
-        declared_size: None,
-        body_type: BodyType::SevenBit,
-        smtputf8: false,
-        require_tls: false,
-        dsn_return: None,
-        dsn_envelope_id: None,
-        auth: None,
-    };
+    let recipients = to.iter().map(|to| Recipient::new(ForwardPath::Address(address(to)))).collect();
+    let envelope = Envelope::new(ReversePath::Address(address("a@example.org")), recipients);
     Outgoing::new(envelope, vec![Bytes::copy_from_slice(body.as_bytes())])
 }
 

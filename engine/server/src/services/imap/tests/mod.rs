@@ -1,6 +1,8 @@
 //! Questions put to the service over a real store and a real shard.
 
+mod cluster;
 mod messages;
+mod moves;
 mod names;
 mod news;
 mod searches;
@@ -10,17 +12,18 @@ use crate::config::Config as ServerConfig;
 use crate::engine::Engine;
 use crate::login::Logins;
 use crate::machines::{FailureView, TrafficMachine};
+use crate::trouble::node_in;
 use bytes::Bytes;
 use estafette_delivery::queue::Wakeup;
-use estafette_delivery::{ShardMachine, Shards};
+use estafette_delivery::{Patience, Reach, ShardMachine, Shards};
 use estafette_directory::DirectoryMachine;
 use estafette_imap::codec::command::{Mailbox, StoreAction};
 use estafette_imap::session::ask::{Changed, Changes, Failure, Message, Selected, Want};
 use estafette_imap::session::{Answer, Ask, Config, Flags, SystemFlags};
 use estafette_mailbox::{AccountRef, Action, Maildrops, NewMessage, Response, Structures, UidMaps, Watchers};
-use estafette_raft::{GroupId, NewBody, Node, NodeId, Settings};
+use estafette_raft::{GroupId, NewBody, Node};
 use estafette_reactor::{Peer, Protocol, Service, SessionId};
-use estafette_storage::{BodyHash, Store};
+use estafette_storage::BodyHash;
 use estafette_types::{AccountId, ModSeq, ShardId, Uid, UidSet};
 use std::sync::Arc;
 
@@ -29,7 +32,7 @@ const AT: AccountRef = AccountRef { shard: ShardId(1), account: AccountId(7) };
 /// An engine with one shard and one account, which the directory does not know.
 struct World {
     engine: Arc<Engine>,
-    raft: Node,
+    raft: Arc<Node>,
     _folder: tempfile::TempDir,
 }
 
@@ -40,9 +43,7 @@ impl World {
 
     async fn with(settings: estafette_storage::Settings) -> World {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("store"), settings).unwrap();
-        let raft =
-            Node::start(store.clone(), NodeId(1), Settings::new(folder.path().join("snapshots"))).unwrap();
+        let (store, raft) = node_in(folder.path(), settings);
         let (config, failures) = (ServerConfig::default(), FailureView::default());
         let (directory, traffic) = (DirectoryMachine::new(), TrafficMachine::new(failures.clone()));
         let (watchers, wakeup) = (Arc::new(Watchers::default()), Arc::new(Wakeup::default()));
@@ -56,7 +57,10 @@ impl World {
             hostname: "mail.example.org".into(),
             store,
             directory: view,
-            control: raft.open(GroupId::CONTROL, Box::new(directory)).await.unwrap(),
+            control: Reach::new(
+                raft.open(GroupId::CONTROL, Box::new(directory)).await.unwrap(),
+                Patience::default(),
+            ),
             traffic: raft.open(GroupId::TRAFFIC, Box::new(traffic)).await.unwrap(),
             shards,
             watchers,
@@ -65,6 +69,7 @@ impl World {
             maildrops: Maildrops::default(),
             structures: Structures::default(),
             failures,
+            cluster: crate::trouble::alone(folder.path(), &raft),
         };
         engine.shards.group(AT.shard).unwrap().ready().await.unwrap();
         engine.shards.mailbox(AT, Action::Ensure, Vec::new()).await.unwrap();
@@ -73,6 +78,10 @@ impl World {
 
     /// A session of the account.
     fn session(&self) -> Client {
+        self.session_of(AT)
+    }
+
+    fn session_of(&self, at: AccountRef) -> Client {
         let protocol = ImapProtocol {
             name: "imap",
             engine: Arc::clone(&self.engine),
@@ -81,7 +90,7 @@ impl World {
         let address = "127.0.0.1:1".parse().unwrap();
         let peer = Peer { session: SessionId(1), remote: address, local: address, implicit_tls: false };
         let (_, mut service) = protocol.open(peer);
-        service.account = Some(AT);
+        service.seat = Some(crate::engine::Seat::new(at));
         Client(service)
     }
 
@@ -175,7 +184,10 @@ impl Client {
 
     async fn changes(&mut self, since: ModSeq, known: &UidSet, limit: u32) -> Changes {
         let mailbox = self.id();
-        match self.ask(Ask::Changes { mailbox, since, known: Arc::new(known.clone()), limit }).await {
+        match self
+            .ask(Ask::Changes { mailbox, since, known: Arc::new(known.clone()), limit, fresh: false })
+            .await
+        {
             Answer::Changed(changes) => changes,
             other => panic!("{other:?}"),
         }

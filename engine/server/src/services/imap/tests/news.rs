@@ -121,7 +121,7 @@ async fn the_end_of_a_mailbox_is_told() {
     other.done(Ask::Delete { name: mailbox("shorter") }).await;
     assert!(client.hears(SOON).await);
     let (since, known) = (selected.highest_modseq, Arc::clone(&selected.uids));
-    let changes = |mailbox| Ask::Changes { mailbox, since, known: Arc::clone(&known), limit: 9 };
+    let changes = |mailbox| Ask::Changes { mailbox, since, known: Arc::clone(&known), limit: 9, fresh: true };
     assert_eq!(client.failure(changes(selected.id)).await, Failure::MailboxGone);
     let fetch = Ask::Fetch { mailbox: selected.id, uids: set(&[1]), want: Want::default(), budget_bytes: 1 };
     assert_eq!(client.failure(fetch).await, Failure::MailboxGone);

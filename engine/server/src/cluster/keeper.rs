@@ -1,0 +1,312 @@
+//! Brings groups to where the directory wants them. Runs on the leader of the control group, who alone acts.
+//!
+//! - One change of a group at a time, and a new replica votes only once it has all entries and all bodies.
+//! - Every step follows from what is so and what is wished, so a keeper that stops in between is followed by another
+//!   that goes on.
+//! - A node that does not answer is waited for; it is replaced after the cluster's time for that, if there is another
+//!   node to take its place.
+
+use super::replicas::is_close_and_whole;
+use crate::engine::{Engine, EngineError};
+use estafette_directory::{
+    Actor, Change, ClusterNode, NodeChange, NodeState, Origin, Step, next_step, plan_placement, shards_wanted,
+};
+use estafette_raft::{GroupId, NodeId};
+use estafette_types::ShardId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Between two rounds while groups move.
+const STEP_PAUSE: Duration = Duration::from_millis(50);
+/// Between two rounds when there is nothing to do.
+const ROUND_PAUSE: Duration = Duration::from_millis(500);
+/// Nodes that vote in the control and traffic groups.
+const CONTROL_VOTERS_MAX: usize = 5;
+/// Between two looks at who leads what.
+const BALANCE_PAUSE: Duration = Duration::from_secs(5);
+
+/// What the keeper remembers between rounds.
+#[derive(Default)]
+struct Memory {
+    /// Since when a node has not been reached.
+    away: BTreeMap<NodeId, Instant>,
+    balanced: Option<Instant>,
+}
+
+/// Keeps at it as long as the node runs.
+pub(super) async fn keep(engine: Arc<Engine>) {
+    let mut memory = Memory::default();
+    let mut moved = false;
+    loop {
+        tokio::time::sleep(if moved { STEP_PAUSE } else { ROUND_PAUSE }).await;
+        moved = false;
+        let is_cluster = engine.directory.read().cluster().is_some();
+        if !is_cluster || !engine.control.group().status().leads {
+            memory = Memory::default();
+            continue;
+        }
+        match round(&engine, &mut memory).await {
+            Ok(more) => moved = more,
+            Err(error) => tracing::debug!(%error, "the keeper tries again"),
+        }
+    }
+}
+
+pub(super) async fn change(engine: &Engine, change: Change) -> Result<(), EngineError> {
+    engine.change(Actor::System, Origin::Internal, change).await.map(|_| ())
+}
+
+/// One look at everything, with at most one step of each group; true if there was one.
+async fn round(engine: &Engine, memory: &mut Memory) -> Result<bool, EngineError> {
+    let nodes: Vec<ClusterNode> = engine.directory.read().nodes().cloned().collect();
+    look_who_is_away(engine, &nodes, memory).await?;
+    place(engine, &nodes).await?;
+    let everywhere = voters_of_all(&nodes);
+    let learners: BTreeSet<NodeId> =
+        nodes.iter().filter(|node| node.state == NodeState::Active).map(|node| node.id).collect();
+    let mut moved = false;
+    for group in [GroupId::CONTROL, GroupId::TRAFFIC] {
+        moved |= step(engine, group, &everywhere, &learners).await?;
+    }
+    let (placements, moving) = (engine.directory.read().placements(), engine.cluster.shards_of_moves());
+    for (shard, replicas) in &placements {
+        let voters: BTreeSet<NodeId> = replicas.iter().copied().collect();
+        // This node moves accounts, and needs the rows of both sides.
+        let learner = Some(engine.cluster.id()).filter(|_| moving.contains(shard));
+        let members = voters.iter().copied().chain(learner).collect();
+        moved |= step(engine, GroupId::shard(shard.0), &voters, &members).await?;
+    }
+    if moved {
+        return Ok(true);
+    }
+    remove_who_left(engine, &nodes, &placements).await?;
+    if memory.balanced.is_none_or(|at| at.elapsed() > BALANCE_PAUSE) {
+        memory.balanced = Some(Instant::now());
+        balance(engine, &placements).await;
+    }
+    Ok(false)
+}
+
+/// Who votes in the groups that all nodes have: the active ones with the lowest numbers.
+fn voters_of_all(nodes: &[ClusterNode]) -> BTreeSet<NodeId> {
+    let active = nodes.iter().filter(|node| node.state == NodeState::Active).map(|node| node.id);
+    active.take(CONTROL_VOTERS_MAX).collect()
+}
+
+/// Declares nodes dead that were away too long, and those alive that are back.
+async fn look_who_is_away(
+    engine: &Engine,
+    nodes: &[ClusterNode],
+    memory: &mut Memory,
+) -> Result<(), EngineError> {
+    let (replicas, patience) = {
+        let directory = engine.directory.read();
+        let Some(cluster) = directory.cluster() else { return Ok(()) };
+        (usize::from(cluster.replicas), Duration::from_millis(cluster.replace_after_ms))
+    };
+    let active = nodes.iter().filter(|node| node.state == NodeState::Active).count();
+    for node in nodes {
+        if engine.cluster.reaches(node.id) {
+            memory.away.remove(&node.id);
+            if node.state == NodeState::Dead {
+                tracing::info!(node = %node.id, "the node is back");
+                let state = NodeChange::State(NodeState::Active);
+                change(engine, Change::ChangeNode { node: node.id, change: state }).await?;
+            }
+            continue;
+        }
+        let since = *memory.away.entry(node.id).or_insert_with(Instant::now);
+        let replaceable = node.state == NodeState::Active && active > replicas;
+        if replaceable && since.elapsed() > patience {
+            tracing::warn!(node = %node.id, "the node has been away too long: others take its place");
+            let state = NodeChange::State(NodeState::Dead);
+            change(engine, Change::ChangeNode { node: node.id, change: state }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes shards as nodes come, and says where all of them are to be.
+async fn place(engine: &Engine, nodes: &[ClusterNode]) -> Result<(), EngineError> {
+    let (present, shards, replicas) = {
+        let directory = engine.directory.read();
+        let replicas = directory.cluster().map_or(1, |cluster| cluster.replicas);
+        (directory.placements(), directory.shards().to_vec(), usize::from(replicas))
+    };
+    let active = nodes.iter().filter(|node| node.state == NodeState::Active).count();
+    let wanted = shards_wanted(active, shards.len());
+    if active > 1 && wanted > shards.len() {
+        let total = u32::try_from(wanted).unwrap_or(u32::MAX);
+        return change(engine, Change::AddShards { total }).await;
+    }
+    for (shard, wanted) in plan_placement(nodes, &shards, &present, replicas) {
+        let placed = present.get(&shard).cloned().unwrap_or_default();
+        if placed == wanted {
+            continue;
+        }
+        // A shard is placed anew only once its group has begun.
+        let Some(status) = engine.cluster.status(&engine.directory, GroupId::shard(shard.0)).await else {
+            continue;
+        };
+        let Some(replicas) = towards(&placed, &wanted, &status.voting()) else { continue };
+        if let Err(error) = change(engine, Change::PlaceShard { shard, replicas }).await {
+            tracing::debug!(%shard, %error, "a shard cannot be placed anew now");
+        }
+    }
+    Ok(())
+}
+
+/// The next placement on the way to another, if it is time for it: most of those who have the shard are always among those who
+/// are said to, and nobody who votes goes before all that stay do.
+fn towards(placed: &[NodeId], wanted: &[NodeId], voting: &BTreeSet<NodeId>) -> Option<Vec<NodeId>> {
+    let mut next = placed.to_vec();
+    // Of those who may go, those who have nothing yet go first.
+    next.sort_by_key(|node| voting.contains(node));
+    loop {
+        match next_step(&next, wanted) {
+            Some(Step::Add(node)) => next.push(node),
+            Some(Step::Remove(node)) => next.retain(|other| *other != node),
+            None => return Some(wanted.to_vec()),
+        }
+        if next.len() >= wanted.len() {
+            break;
+        }
+    }
+    let goes = placed.iter().any(|node| voting.contains(node) && !next.contains(node));
+    let all_vote = next.iter().all(|node| voting.contains(node));
+    (all_vote || !goes).then_some(next)
+}
+
+/// One step of a group towards its members; false if it has those.
+async fn step(
+    engine: &Engine,
+    group: GroupId,
+    voters: &BTreeSet<NodeId>,
+    members: &BTreeSet<NodeId>,
+) -> Result<bool, EngineError> {
+    let Some(status) = engine.cluster.status(&engine.directory, group).await else { return Ok(false) };
+    let present: BTreeSet<NodeId> = status.members.iter().map(|member| member.node).collect();
+    let voting = status.voting();
+    let Some(leader) = status.leader else { return Ok(false) };
+    let order = |change| engine.cluster.raft().order(leader, group, change);
+    if let Some(node) = members.difference(&present).find(|node| engine.cluster.reaches(**node)) {
+        tracing::info!(%group, %node, "the node is taken into the group");
+        order(estafette_raft::Order::AddLearner(*node)).await?;
+        return Ok(true);
+    }
+    for node in voters.difference(&voting).filter(|node| present.contains(node)) {
+        if is_close_and_whole(engine, &status, *node).await {
+            tracing::info!(%group, %node, "the node has all of the group and votes now");
+            let more = voting.iter().copied().chain([*node]).collect();
+            order(estafette_raft::Order::Voters(more)).await?;
+            return Ok(true);
+        }
+    }
+    // Nobody goes before those who are to stay are there.
+    if voters.is_subset(&voting) && !voters.is_empty() {
+        if let Some(node) = voting.difference(voters).next() {
+            tracing::info!(%group, %node, "the node is let go from the group");
+            let fewer = voting.iter().copied().filter(|voter| voter != node).collect();
+            order(estafette_raft::Order::Voters(fewer)).await?;
+            return Ok(true);
+        }
+        if let Some(node) = present.difference(members).find(|node| !voting.contains(node)) {
+            order(estafette_raft::Order::RemoveLearner(*node)).await?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Removes a node that is leaving and has nothing any more.
+async fn remove_who_left(
+    engine: &Engine,
+    nodes: &[ClusterNode],
+    placements: &BTreeMap<ShardId, Vec<NodeId>>,
+) -> Result<(), EngineError> {
+    for node in nodes.iter().filter(|node| node.state == NodeState::Leaving) {
+        let is_placed = placements.values().any(|replicas| replicas.contains(&node.id));
+        let groups = placements.keys().map(|shard| GroupId::shard(shard.0));
+        let mut has_any = is_placed;
+        for group in groups.chain([GroupId::CONTROL, GroupId::TRAFFIC]) {
+            has_any |= match engine.cluster.status(&engine.directory, group).await {
+                Some(status) => status.members.iter().any(|member| member.node == node.id),
+                None => true,
+            };
+        }
+        if !has_any {
+            tracing::info!(node = %node.id, "the node has left the cluster");
+            change(engine, Change::RemoveNode { node: node.id }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Spreads leadership: the replicas of a shard are asked in turn, by its number.
+async fn balance(engine: &Engine, placements: &BTreeMap<ShardId, Vec<NodeId>>) {
+    for (shard, replicas) in placements {
+        let group = GroupId::shard(shard.0);
+        let Some(status) = engine.cluster.status(&engine.directory, group).await else { continue };
+        let mut voting: Vec<NodeId> =
+            status.voting().into_iter().filter(|node| replicas.contains(node)).collect();
+        voting.sort_unstable();
+        let turn = usize::try_from(shard.0).unwrap_or(0).checked_rem(voting.len()).unwrap_or(0);
+        let (Some(leader), Some(wanted)) = (status.leader, voting.get(turn).copied()) else { continue };
+        if wanted != leader && status.is_close(wanted) && engine.cluster.reaches(wanted) {
+            let order =
+                engine.cluster.raft().order(leader, group, estafette_raft::Order::LeadBy(wanted)).await;
+            tracing::debug!(%group, %wanted, done = order.is_ok(), "leadership is to move");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(numbers: &[u64]) -> Vec<NodeId> {
+        numbers.iter().copied().map(NodeId).collect()
+    }
+
+    /// The placements up to the wanted one, where whoever is placed comes to vote unless he is `away`.
+    fn steps(placed: &[u64], wanted: &[u64], away: &[u64]) -> Vec<BTreeSet<u64>> {
+        let (mut at, wanted) = (nodes(placed), nodes(wanted));
+        let mut voting: BTreeSet<NodeId> = at.iter().copied().collect();
+        let mut steps = Vec::new();
+        while at != wanted {
+            let Some(next) = towards(&at, &wanted, &voting) else { break };
+            at = next;
+            steps.push(at.iter().map(|node| node.0).collect());
+            assert!(steps.len() < 9, "{steps:?}");
+            // The group follows its placement.
+            let comes = |node: &NodeId| voting.contains(node) || !away.contains(&node.0);
+            let come: BTreeSet<NodeId> = at.iter().copied().filter(comes).collect();
+            let all_came = come.len() == at.len();
+            voting = if all_came { come } else { voting.union(&come).copied().collect() };
+        }
+        steps
+    }
+
+    #[test]
+    fn one_node_comes_before_one_goes() {
+        let sets = |all: &[&[u64]]| all.iter().map(|one| one.iter().copied().collect()).collect::<Vec<_>>();
+        assert_eq!(steps(&[1], &[1, 2, 3], &[]), sets(&[&[1, 2, 3]]));
+        assert_eq!(steps(&[1, 2, 3], &[1, 2, 4], &[]), sets(&[&[1, 2, 3, 4], &[1, 2, 4]]));
+        assert_eq!(steps(&[1, 2, 3], &[1, 4, 5], &[]).len(), 4);
+        // The order tells who begins a group, and nothing once it has begun.
+        assert_eq!(steps(&[3, 2, 1], &[1, 2, 3], &[]), sets(&[&[1, 2, 3]]));
+        // Fewer replicas are wanted.
+        assert_eq!(steps(&[1, 2, 3], &[2], &[]).len(), 2);
+    }
+
+    #[test]
+    fn nobody_goes_for_one_who_does_not_come() {
+        let sets = |all: &[&[u64]]| all.iter().map(|one| one.iter().copied().collect()).collect::<Vec<_>>();
+        assert_eq!(steps(&[1, 2, 3], &[1, 2, 4], &[4]), sets(&[&[1, 2, 3, 4]]));
+        // Another comes in his place.
+        let voting = nodes(&[1, 2, 3]).into_iter().collect();
+        let next = towards(&nodes(&[1, 2, 3, 4]), &nodes(&[1, 2, 5]), &voting).unwrap();
+        assert_eq!(next, nodes(&[1, 2, 3]));
+    }
+}

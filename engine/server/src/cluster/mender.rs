@@ -1,0 +1,221 @@
+//! Brings bodies from other nodes: those that are named here and missing, and those that are found damaged.
+//!
+//! A replica whose rows came as a snapshot names bodies that it does not have; here they come, at a rate that leaves room
+//! for mail, and at once where a session asks for one. Each is checked by its hash. The scrub reads all bodies of the node,
+//! slowly and for ever, so that damage is found while another node can still mend it.
+
+use crate::engine::Engine;
+use estafette_raft::{GroupId, NodeId};
+use estafette_storage::{Batch, BodyHash, NewBody};
+use futures_util::StreamExt;
+use futures_util::stream::{self, FuturesUnordered};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two looks when nothing is missing.
+const IDLE_PAUSE: Duration = Duration::from_secs(1);
+/// Between two steps of the scrub.
+const SCRUB_PAUSE: Duration = Duration::from_secs(1);
+/// Bodies written in one go.
+const BODIES: usize = 128;
+/// Bodies that are under way at once.
+const FETCHES: usize = 16;
+/// How long a node may take before another is asked as well.
+const SLOW: Duration = Duration::from_secs(1);
+/// How long a reader waits for a body that is to come from another node.
+const BRING_MAX: Duration = Duration::from_secs(5);
+/// After bodies that nobody gave; doubled each time.
+const NOBODY_PAUSE: Duration = Duration::from_secs(2);
+/// The longest such pause.
+const NOBODY_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Mends as long as the node runs.
+pub(super) async fn mend(engine: Arc<Engine>) {
+    let mut after = None;
+    let mut quiet = NOBODY_PAUSE;
+    loop {
+        if !engine.cluster.is_joined() {
+            tokio::time::sleep(IDLE_PAUSE).await;
+            continue;
+        }
+        let store = engine.store.clone();
+        let found = tokio::task::spawn_blocking(move || store.missing(after, BODIES)).await;
+        let missing = match found {
+            Ok(Ok(missing)) => missing,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "missing bodies cannot be listed");
+                Vec::new()
+            }
+            Err(_) => return,
+        };
+        after = missing.last().map(|(hash, _)| *hash);
+        if missing.is_empty() {
+            tokio::time::sleep(IDLE_PAUSE).await;
+            continue;
+        }
+        let count = missing.len();
+        if fetch(&engine, missing.into_iter().map(|(hash, _)| hash).collect()).await {
+            quiet = NOBODY_PAUSE;
+            continue;
+        }
+        tracing::warn!(count, "bodies that are named here cannot be had from any node now");
+        tokio::time::sleep(quiet).await;
+        quiet = (quiet * 2).min(NOBODY_PAUSE_MAX);
+    }
+}
+
+/// Fetches these, many at once, and writes what came with one sync; false if none was written.
+async fn fetch(engine: &Engine, missing: Vec<BodyHash>) -> bool {
+    let fetched = stream::iter(missing)
+        .map(|hash| one(engine, hash))
+        .buffer_unordered(FETCHES)
+        .filter_map(async |body| body)
+        .collect::<Vec<NewBody>>()
+        .await;
+    if fetched.is_empty() {
+        return false;
+    }
+    let bytes = fetched.iter().map(NewBody::len).sum();
+    let written = write(engine, fetched).await;
+    if written {
+        pause(engine, bytes).await;
+    }
+    written
+}
+
+/// Brings a body that a reader waits for, before its turn; false if it could not be had in time.
+pub(crate) async fn bring(engine: &Engine, hash: BodyHash) -> bool {
+    if !engine.cluster.is_joined() {
+        return false;
+    }
+    match tokio::time::timeout(BRING_MAX, one(engine, hash)).await {
+        Ok(Some(body)) => write(engine, vec![body]).await,
+        _ => false,
+    }
+}
+
+/// Writes bodies that were fetched, with one sync.
+async fn write(engine: &Engine, fetched: Vec<NewBody>) -> bool {
+    let count = fetched.len();
+    let mut batch = Batch::new();
+    fetched.into_iter().for_each(|body| batch.bring_body(body));
+    let (done, wait) = tokio::sync::oneshot::channel();
+    engine.store.commit(batch, Vec::new(), move |result| {
+        let _ = done.send(result);
+    });
+    match wait.await {
+        Ok(Ok(())) => {
+            metrics::counter!("estafette_bodies_fetched_total").increment(count as u64);
+            true
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "bodies that were fetched cannot be written now");
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// Brings anew what is found damaged here, as long as the node runs.
+pub(super) async fn repair(engine: Arc<Engine>) {
+    let mut quiet = IDLE_PAUSE;
+    loop {
+        tokio::time::sleep(quiet).await;
+        let damaged = engine.store.damaged(BODIES);
+        let mut repaired = damaged.is_empty();
+        for (hash, reason) in damaged {
+            repaired |= repair_one(&engine, hash, &reason).await;
+        }
+        quiet = if repaired { IDLE_PAUSE } else { (quiet * 2).min(NOBODY_PAUSE_MAX) };
+    }
+}
+
+async fn repair_one(engine: &Arc<Engine>, hash: BodyHash, reason: &str) -> bool {
+    let Some(body) = one(engine, hash).await else {
+        tracing::error!(body = %hash, reason, "a damaged body cannot be repaired now: no other node gives it");
+        return false;
+    };
+    let store = engine.store.clone();
+    match tokio::task::spawn_blocking(move || store.repair(body)).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::error!(body = %hash, %error, "a damaged body cannot be repaired now");
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// Reads all bodies, one after the other, again and again, at the rate that is set.
+pub(super) async fn scrub(engine: Arc<Engine>) {
+    let rate = engine.config.storage.scrub_bytes_per_second;
+    if rate == 0 {
+        return;
+    }
+    let mut scrub = Some(engine.store.scrub(None));
+    loop {
+        tokio::time::sleep(SCRUB_PAUSE).await;
+        let Some(mut now) = scrub.take() else { return };
+        let stepped = tokio::task::spawn_blocking(move || (now.step(rate), now)).await;
+        let Ok((step, now)) = stepped else { return };
+        let ended = match step {
+            Ok(step) => {
+                metrics::counter!("estafette_storage_scrubbed_bytes_total").increment(step.bytes);
+                step.ended
+            }
+            Err(error) => {
+                tracing::warn!(%error, "bodies cannot be looked through");
+                return;
+            }
+        };
+        scrub = Some(if ended { engine.store.scrub(None) } else { now });
+    }
+}
+
+/// A body from any node that has it: bodies belong to no group. One that is slow to answer holds up nobody, as the next is
+/// asked meanwhile.
+async fn one(engine: &Engine, hash: BodyHash) -> Option<NewBody> {
+    let mut peers: Vec<NodeId> = engine.directory.read().nodes().map(|node| node.id).collect();
+    peers.retain(|node| *node != engine.cluster.id() && engine.cluster.reaches(*node));
+    let turn = usize::from(hash.0[0]).checked_rem(peers.len()).unwrap_or(0);
+    peers.rotate_left(turn);
+    let (mut left, mut asked) = (peers.into_iter(), FuturesUnordered::new());
+    loop {
+        let more = left.next();
+        let is_last = more.is_none();
+        asked.extend(more.map(|node| from_node(engine, node, hash)));
+        let late = tokio::time::sleep(SLOW);
+        tokio::pin!(late);
+        loop {
+            tokio::select! {
+                told = asked.next() => match told {
+                    Some(Some(body)) => return Some(body),
+                    Some(None) if is_last => {}
+                    None if is_last => {
+                        tracing::debug!(body = %hash, "no node that answers has a body that is named here");
+                        return None;
+                    }
+                    Some(None) | None => break,
+                },
+                () = &mut late, if !is_last => break,
+            }
+        }
+    }
+}
+
+async fn from_node(engine: &Engine, node: NodeId, hash: BodyHash) -> Option<NewBody> {
+    match engine.cluster.raft().fetch(GroupId::CONTROL, hash, &[node]).await {
+        Ok(body) => body,
+        Err(error) => {
+            tracing::debug!(body = %hash, %node, %error, "a body cannot be fetched now");
+            None
+        }
+    }
+}
+
+/// Keeps to the rate that is set.
+async fn pause(engine: &Engine, bytes: u64) {
+    let rate = engine.config.cluster.move_bytes_per_second.max(1);
+    let micros = bytes.saturating_mul(1_000_000).checked_div(rate).unwrap_or(0);
+    tokio::time::sleep(Duration::from_micros(micros)).await;
+}

@@ -1,0 +1,336 @@
+//! Message bodies on their way between nodes.
+//!
+//! Small ones lie in the request that names them. Larger ones go before it in parts, when the receiver says that it
+//! lacks them; they are staged in its store as those of a session are, and wait in [`Arrivals`] for the request.
+//! What comes is believed by its hash alone.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use estafette_storage::{BodyHash, NewBody, Staging, Store};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::Hub;
+use super::wire::{self, Ask, BodyBytes, BodyHead, BodyPart, Done, Refused, Told, Way};
+use crate::codec::Undecodable;
+use crate::{Error, GroupId, Lane, NodeId, Unreached};
+
+/// Longest body that lies in the request that names it.
+pub(crate) const INLINE_BYTES: u64 = 128 << 10;
+/// Bytes of one part of a larger one.
+pub(crate) const PART_BYTES: u64 = 256 << 10;
+/// How long a body that came in parts waits for the request that names it, and how long for its next part.
+const ARRIVAL_WAIT: Duration = Duration::from_secs(60);
+/// Bodies that may be under way to this node in parts, or wait.
+const ARRIVALS_MAX: usize = 1024;
+
+/// Bodies that came in parts.
+#[derive(Default)]
+pub(crate) struct Arrivals(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    coming: HashMap<(NodeId, u64), Coming>,
+    here: HashMap<BodyHash, (NewBody, Instant)>,
+}
+
+struct Coming {
+    staging: Staging,
+    since: Instant,
+}
+
+impl Arrivals {
+    fn waiting(&self, hash: &BodyHash) -> Option<NewBody> {
+        self.0.lock().here.get(hash).map(|(body, _)| body.clone())
+    }
+
+    /// Lets go of what nobody asked for in time.
+    fn sweep(table: &mut Table) {
+        let now = Instant::now();
+        let fresh = |since: Instant| now.duration_since(since) < ARRIVAL_WAIT;
+        table.coming.retain(|_, coming| fresh(coming.since));
+        table.here.retain(|_, (_, since)| fresh(*since));
+    }
+
+    /// What came so far of a body, taken out while a part is added. A first part begins anew.
+    fn take(&self, store: &Store, key: (NodeId, u64), offset: u64) -> Result<Staging, Refused> {
+        let mut table = self.0.lock();
+        Self::sweep(&mut table);
+        if offset > 0 {
+            let coming = table.coming.remove(&key).filter(|coming| coming.staging.len() == offset);
+            return coming.map(|coming| coming.staging).ok_or(Refused::Unknown);
+        }
+        if table.coming.len() + table.here.len() >= ARRIVALS_MAX {
+            return Err(Refused::Storage);
+        }
+        store.stage().map_err(|_| Refused::Storage)
+    }
+
+    fn put_back(&self, key: (NodeId, u64), staging: Staging) {
+        self.0.lock().coming.insert(key, Coming { staging, since: Instant::now() });
+    }
+
+    fn arrived(&self, body: NewBody) {
+        self.0.lock().here.insert(body.hash(), (body, Instant::now()));
+    }
+}
+
+/// The bodies of a request to be sent: what the head says of them, and what lies in the tail.
+#[derive(Clone, Default)]
+pub(crate) struct Outgoing {
+    pub(crate) heads: Vec<BodyHead>,
+    pub(crate) tail: Vec<Bytes>,
+    pub(crate) bytes: u64,
+}
+
+impl Outgoing {
+    /// Adds a body that is in memory or in the store, or the name of an absent one.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn add(&mut self, body: &NewBody) -> Result<(), Error> {
+        let (hash, len) = (body.hash().0, body.len());
+        if body.is_absent() {
+            self.heads.push(BodyHead { hash, len, way: Way::Gone });
+            return Ok(());
+        }
+        if len > INLINE_BYTES || body.is_staged() {
+            self.heads.push(BodyHead { hash, len, way: Way::Before });
+            return Ok(());
+        }
+        let structure = body.structure().cloned();
+        let structure_bytes = structure.as_ref().map_or(0, |row| u32::try_from(row.len()).unwrap_or(0));
+        let pieces = body.read(0..len)?;
+        self.heads.push(BodyHead { hash, len, way: Way::Inline { structure_bytes } });
+        self.tail.extend(structure);
+        self.tail.extend(pieces);
+        self.bytes = self.bytes.saturating_add(len).saturating_add(u64::from(structure_bytes));
+        Ok(())
+    }
+
+    /// Adds a body by its name alone: from the store, or as gone.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn add_stored(&mut self, store: &Store, hash: BodyHash) -> Result<(), Error> {
+        match store.body(&hash)? {
+            Some(body) => self.add(&NewBody::stored(&body)),
+            None => {
+                self.heads.push(BodyHead { hash: hash.0, len: 0, way: Way::Gone });
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What is wrong with the bodies of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    Undecodable,
+    Missing(Vec<[u8; 32]>),
+    Damaged(Vec<[u8; 32]>),
+    Storage,
+}
+
+impl From<Undecodable> for Trouble {
+    fn from(_: Undecodable) -> Trouble {
+        Trouble::Undecodable
+    }
+}
+
+impl Hub {
+    /// The bodies that a request brings or names, each ready for a write.
+    pub(crate) fn received(
+        &self,
+        heads: &[BodyHead],
+        tail: &mut Bytes,
+    ) -> Result<HashMap<BodyHash, NewBody>, Trouble> {
+        let mut bodies = HashMap::with_capacity(heads.len());
+        let (mut missing, mut damaged) = (Vec::new(), Vec::new());
+        for head in heads {
+            let hash = BodyHash(head.hash);
+            let body = match head.way {
+                Way::Inline { structure_bytes } => {
+                    let structure = wire::take(tail, u64::from(structure_bytes))?;
+                    let body = NewBody::of(vec![wire::take(tail, head.len)?]);
+                    if body.hash() != hash {
+                        damaged.push(head.hash);
+                        continue;
+                    }
+                    if structure.is_empty() { body } else { body.with_structure(structure) }
+                }
+                Way::Before => match self.before(hash, head.len) {
+                    Ok(Some(body)) => body,
+                    Ok(None) => {
+                        missing.push(head.hash);
+                        continue;
+                    }
+                    Err(_) => return Err(Trouble::Storage),
+                },
+                Way::Gone => NewBody::absent(hash, Some(head.len).filter(|len| *len > 0)),
+            };
+            bodies.insert(hash, body);
+        }
+        match (damaged.is_empty(), missing.is_empty()) {
+            (false, _) => Err(Trouble::Damaged(damaged)),
+            (_, false) => Err(Trouble::Missing(missing)),
+            _ => Ok(bodies),
+        }
+    }
+
+    /// A body that was sent in parts, or is in the store.
+    fn before(&self, hash: BodyHash, len: u64) -> Result<Option<NewBody>, estafette_storage::Error> {
+        if let Some(body) = self.arrivals.waiting(&hash) {
+            return Ok(Some(body));
+        }
+        // It may be collected before the write, which then says that it is missing.
+        Ok(self.store.body(&hash)?.map(|_| NewBody::absent(hash, Some(len))))
+    }
+
+    /// Sends a body in parts, for the request that names it.
+    ///
+    /// # Errors
+    /// The peer does not answer, or does not take it; the store cannot read it.
+    pub(crate) async fn push(&self, to: NodeId, group: GroupId, body: NewBody) -> Result<(), Unpushed> {
+        let mut number = [0; 8];
+        getrandom::fill(&mut number).map_err(|_| Unpushed::Unreadable)?;
+        let (transfer, hash, len) = (u64::from_le_bytes(number), body.hash().0, body.len());
+        let structure = body.structure().cloned();
+        let mut offset = 0;
+        loop {
+            let end = (offset + PART_BYTES).min(len);
+            let last = end == len;
+            let from = body.clone();
+            let read = tokio::task::spawn_blocking(move || from.read(offset..end)).await;
+            let Ok(Ok(mut pieces)) = read else { return Err(Unpushed::Unreadable) };
+            let behind = structure.clone().filter(|_| last);
+            let structure_bytes = behind.as_ref().map_or(0, |row| u32::try_from(row.len()).unwrap_or(0));
+            pieces.extend(behind);
+            let part = Ask::BodyPart(BodyPart { transfer, hash, offset, last, structure_bytes });
+            match self.ask::<Done>(to, Lane::Bulk, group, part, pieces).await? {
+                Told::Value(()) if last => return Ok(()),
+                Told::Value(()) => offset = end,
+                Told::Refused(refused) => return Err(Unpushed::Refused(refused)),
+            }
+        }
+    }
+
+    /// Sends those of the bodies that a peer lacks; `source` gives one by its name.
+    pub(crate) async fn push_missing(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        missing: &[[u8; 32]],
+        source: impl Fn(BodyHash) -> Option<NewBody>,
+    ) -> Result<(), Unpushed> {
+        for hash in missing {
+            let hash = BodyHash(*hash);
+            let body = match source(hash) {
+                Some(body) => body,
+                None => {
+                    let found = self.store.body(&hash).ok().flatten().ok_or(Unpushed::Unreadable)?;
+                    NewBody::stored(&found)
+                }
+            };
+            self.push(to, group, body).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a part of a body that a peer sends; `bytes`: the part, and behind it the structure row if there is one.
+    pub(crate) async fn take_part(
+        &self,
+        from: NodeId,
+        part: BodyPart,
+        mut bytes: Bytes,
+    ) -> Result<(), Refused> {
+        let structure_bytes = usize::try_from(part.structure_bytes).map_err(|_| Refused::Unknown)?;
+        let structure = bytes.split_off(bytes.len().checked_sub(structure_bytes).ok_or(Refused::Unknown)?);
+        let key = (from, part.transfer);
+        let mut staging = self.arrivals.take(&self.store, key, part.offset)?;
+        let work = tokio::task::spawn_blocking(move || {
+            staging.push(&bytes)?;
+            Ok::<_, estafette_storage::Error>(if part.last { Ok(staging.finish()?) } else { Err(staging) })
+        });
+        match work.await.map_err(|_| Refused::Storage)?.map_err(|_| Refused::Storage)? {
+            Err(staging) => self.arrivals.put_back(key, staging),
+            Ok(body) if body.hash().0 == part.hash => {
+                let body = if structure.is_empty() { body } else { body.with_structure(structure) };
+                self.arrivals.arrived(body);
+            }
+            Ok(_) => return Err(Refused::Because("the body does not fit its hash".into())),
+        }
+        Ok(())
+    }
+
+    /// A part of a body that is here, for a peer that lacks it or has it damaged.
+    pub(crate) fn part_of(
+        &self,
+        hash: BodyHash,
+        offset: u64,
+        bytes_max: u32,
+    ) -> Result<Option<BodyBytes>, Refused> {
+        let body = self.store.body(&hash).map_err(|_| Refused::Storage)?;
+        let Some(body) = body else { return Ok(None) };
+        let stored = NewBody::stored(&body);
+        let end = offset.saturating_add(u64::from(bytes_max).min(PART_BYTES));
+        let bytes = stored.read(offset..end).map_err(|_| Refused::Storage)?.concat();
+        let structure = stored.structure().map(|row| row.to_vec());
+        Ok(Some(BodyBytes { len: body.len(), structure, bytes }))
+    }
+
+    /// Gets a body from a peer that may have it; checked by its hash. `None`: it has none.
+    ///
+    /// # Errors
+    /// The peer does not answer; this store has no room.
+    pub(crate) async fn fetch(
+        &self,
+        from: NodeId,
+        group: GroupId,
+        hash: BodyHash,
+    ) -> Result<Option<NewBody>, Error> {
+        let unreached = |_: Unreached| Error::Unavailable { group };
+        let interrupted = |_| Error::Interrupted { group };
+        let mut staging = self.store.stage()?;
+        loop {
+            let bytes_max = u32::try_from(PART_BYTES).unwrap_or(u32::MAX);
+            let ask = Ask::BodyRead { hash: hash.0, offset: staging.len(), bytes_max };
+            let told: Told<Option<BodyBytes>> =
+                self.ask(from, Lane::Bulk, group, ask, []).await.map_err(unreached)?;
+            let Told::Value(Some(part)) = told else { return Ok(None) };
+            if part.bytes.is_empty() && part.len > staging.len() {
+                return Ok(None);
+            }
+            let BodyBytes { len, structure, bytes } = part;
+            let work = tokio::task::spawn_blocking(move || {
+                let pushed = staging.push(&bytes);
+                (pushed, staging)
+            });
+            let (pushed, grown) = work.await.map_err(interrupted)?;
+            pushed?;
+            staging = grown;
+            if staging.len() >= len {
+                let body =
+                    tokio::task::spawn_blocking(move || staging.finish()).await.map_err(interrupted)??;
+                let body = match structure {
+                    Some(row) => body.with_structure(row.into()),
+                    None => body,
+                };
+                return Ok(Some(body).filter(|body| body.hash() == hash));
+            }
+        }
+    }
+}
+
+/// Why a body did not get to a peer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unpushed {
+    #[error(transparent)]
+    Unreached(#[from] Unreached),
+    #[error("the peer does not take it: {0:?}")]
+    Refused(Refused),
+    #[error("it cannot be read here")]
+    Unreadable,
+}

@@ -1,0 +1,14 @@
+//! Bugs that a harness has to find: `estafette-chaos sim --planted NAME`. Compiled with the feature `planted` alone, which no
+//! release has.
+
+use std::sync::OnceLock;
+
+/// The variable that names the bug.
+const VARIABLE: &str = "ESTAFETTE_PLANTED";
+
+/// Whether this bug is planted.
+#[must_use]
+pub fn is(name: &str) -> bool {
+    static PLANTED: OnceLock<Option<String>> = OnceLock::new();
+    PLANTED.get_or_init(|| std::env::var(VARIABLE).ok()).as_deref() == Some(name)
+}
