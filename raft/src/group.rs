@@ -56,6 +56,16 @@ const READABLE_WAIT: Duration = Duration::from_secs(30);
 /// Between two tries to find a leader, when nothing changes.
 const LEADER_PAUSE: Duration = Duration::from_millis(50);
 
+/// How far a proposal has to have come for who makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// It is durable, and its rows can be read on this node.
+    Readable,
+    /// It is durable and applied at the leader. This node may show its rows a moment later; who asks [`Group::fresh`]
+    /// before reading misses nothing.
+    Done,
+}
+
 /// A checksum over the whole state of a group at an index: equal on all replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checksum {
@@ -77,31 +87,39 @@ impl Group {
     /// Proposes a command, here or at the leader, and waits until it is durable and its rows can be read on this node;
     /// its answer is the machine's.
     ///
+    /// # Errors
+    /// As [`Group::propose_until`].
+    pub async fn propose(&self, proposal: Proposal) -> Result<Bytes, Error> {
+        self.propose_until(proposal, Until::Readable).await
+    }
+
+    /// Proposes a command, here or at the leader, and waits as long as is said; its answer is the machine's.
+    ///
     /// It is joined with what else waits. Waits for room while the queue is full, and a bounded time for a leader.
     ///
     /// # Errors
     /// [`Error::NotLeader`], [`Error::Unavailable`], [`Error::Full`], [`Error::TooLarge`]: nothing was proposed.
     /// [`Error::Interrupted`] and fatal errors: it may take effect or not.
-    pub async fn propose(&self, proposal: Proposal) -> Result<Bytes, Error> {
+    pub async fn propose_until(&self, proposal: Proposal, until: Until) -> Result<Bytes, Error> {
         let (bytes, limit) = (proposal.command.len(), self.0.limits.command_bytes_max);
         if bytes > limit {
             return Err(Error::TooLarge { bytes, limit });
         }
         if self.0.standing.is_alone() {
-            return Ok(self.propose_here(proposal).await?.1);
+            return Ok(self.propose_here(proposal, None).await?.1);
         }
-        let until = Instant::now() + self.0.limits.propose_wait;
+        let end = Instant::now() + self.0.limits.propose_wait;
         let mut changes = self.0.standing.changes();
         loop {
             changes.mark_unchanged();
             if let Some(fault) = self.fault() {
                 return Err(fault);
             }
-            let error = match self.propose_once(&proposal).await {
+            let error = match self.propose_once(&proposal, until).await {
                 Err(error @ Error::NotLeader { .. }) => error,
                 decided => return decided,
             };
-            if Instant::now() >= until {
+            if Instant::now() >= end {
                 return Err(error);
             }
             // Whoever leads next is told here; a short pause else, for a leader that is known and was not reached.
@@ -109,19 +127,14 @@ impl Group {
         }
     }
 
-    async fn propose_once(&self, proposal: &Proposal) -> Result<Bytes, Error> {
+    async fn propose_once(&self, proposal: &Proposal, until: Until) -> Result<Bytes, Error> {
         let group = self.id();
         match self.0.standing.leader() {
-            Leader::Here => Ok(self.propose_here(proposal.clone()).await?.1),
+            Leader::Here => Ok(self.propose_here(proposal.clone(), None).await?.1),
             Leader::There(leader) => {
                 let (index, answer) = forward::propose(&self.0.hub, leader, group, proposal).await?;
-                // It is done in any case: a replica that lags only makes this caller wait.
-                let mut left = self.0.shared.left.subscribe();
-                tokio::select! {
-                    readable = self.readable(index, READABLE_WAIT) => if !readable {
-                        tracing::warn!(%group, index, "this node lags: what was written cannot be read here yet");
-                    },
-                    _ = left.wait_for(|left| *left) => {}
+                if until == Until::Readable {
+                    self.show(index).await;
                 }
                 Ok(answer)
             }
@@ -129,8 +142,24 @@ impl Group {
         }
     }
 
-    /// Proposes to this node as the leader; gives the index with the answer.
-    pub(crate) async fn propose_here(&self, proposal: Proposal) -> Result<(u64, Bytes), Error> {
+    /// Waits for the rows of what is done in any case: a replica that lags only makes its caller wait.
+    async fn show(&self, index: u64) {
+        let mut left = self.0.shared.left.subscribe();
+        tokio::select! {
+            readable = self.readable(index, READABLE_WAIT) => if !readable {
+                let group = self.id();
+                tracing::warn!(%group, index, "this node lags: what was written cannot be read here yet");
+            },
+            _ = left.wait_for(|left| *left) => {}
+        }
+    }
+
+    /// Proposes to this node as the leader, for a caller of its own or a peer; gives the index with the answer.
+    pub(crate) async fn propose_here(
+        &self,
+        proposal: Proposal,
+        by: Option<NodeId>,
+    ) -> Result<(u64, Bytes), Error> {
         let this = &self.0;
         if let Some(fault) = this.shared.fault.seen() {
             return Err(fault);
@@ -139,7 +168,7 @@ impl Group {
             return Err(Error::Full);
         }
         let (to, wait) = oneshot::channel();
-        let waiting = Waiting { proposal, answer: Answer { since: std::time::Instant::now(), to } };
+        let waiting = Waiting { proposal, by, answer: Answer { since: std::time::Instant::now(), to } };
         let group = self.id();
         this.queue.send(waiting).await.map_err(|_| self.fault().unwrap_or(Error::Unavailable { group }))?;
         this.company.arrived(|| this.queue.max_capacity() - this.queue.capacity());

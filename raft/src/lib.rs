@@ -44,7 +44,7 @@ mod types;
 pub use error::{Class, Error, SnapshotError};
 pub use estafette_storage::NewBody;
 pub use far::FarGroup;
-pub use group::{Checksum, Group};
+pub use group::{Checksum, Group, Until};
 pub use id::{GroupId, NodeId};
 pub use machine::{Context, Machine, MachineError, Proposal, References, Walk};
 pub use members::{MemberStatus, Order, Status};

@@ -321,7 +321,7 @@ impl LogStore {
                 if self.shared.has_peers.load(Ordering::Relaxed) {
                     kept.clone_from(&bodies);
                 }
-                bodies.into_iter().for_each(|body| batch.bring_body(body));
+                bodies.into_iter().for_each(|brought| batch.bring_body(brought.body));
                 for hash in commands.bodies() {
                     batch.hold_body(hash, &key);
                 }

@@ -17,12 +17,14 @@ use crate::company::{Company, Patience};
 use crate::error::Error;
 use crate::log::Shared;
 use crate::settings::COMPANY_WAIT_MS_MAX;
-use crate::types::{Callback, Command, Commands, Joined, Outcome, Raft};
+use crate::types::{Brought, Callback, Command, Commands, Joined, Outcome, Raft};
 use crate::{GroupId, NewBody, NodeId, Proposal, Settings};
 
 /// A proposal and who waits for it.
 pub(crate) struct Waiting {
     pub(crate) proposal: Proposal,
+    /// The peer that it comes from, if it does.
+    pub(crate) by: Option<NodeId>,
     pub(crate) answer: Answer,
 }
 
@@ -160,16 +162,17 @@ impl Proposer {
         self.shared.gauges.entry_commands.record(together.len() as f64);
         let mut list = Vec::with_capacity(together.len());
         let mut waiting = Vec::with_capacity(together.len());
-        let mut bodies: Vec<NewBody> = Vec::new();
+        let mut bodies: Vec<Brought> = Vec::new();
         for one in together {
             let hashes: Vec<BodyHash> = one.proposal.bodies.iter().map(NewBody::hash).collect();
             list.push(Command { payload: one.proposal.command, bodies: hashes });
-            bodies.extend(one.proposal.bodies);
+            bodies.extend(one.proposal.bodies.into_iter().map(|body| Brought { body, by: one.by }));
             waiting.push(one.answer);
         }
         if bodies.len() > 1 {
-            bodies.sort_unstable_by_key(|body| body.hash().0);
-            bodies.dedup_by(|left, right| left.hash() == right.hash());
+            // One that is there goes before one that only has a name.
+            bodies.sort_unstable_by_key(|brought| (brought.body.hash().0, brought.body.is_absent()));
+            bodies.dedup_by(|left, right| left.body.hash() == right.body.hash());
         }
         let commands = Commands { time_ms: self.time_ms(), seed: seed(), list };
         (Joined { commands: Arc::new(commands), bodies }, waiting)

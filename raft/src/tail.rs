@@ -8,10 +8,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use estafette_storage::NewBody;
-
 use crate::settings::TAIL_BYTES;
-use crate::types::{Commands, Entry, Joined, LogId, Membership, Payload};
+use crate::types::{Brought, Commands, Entry, Joined, LogId, Membership, Payload};
 
 /// An entry as it is kept here: cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,7 +24,7 @@ struct Kept {
     log_id: LogId,
     payload: Slim,
     /// For peers, who are sent them with the entry. None where there is no peer.
-    bodies: Vec<NewBody>,
+    bodies: Vec<Brought>,
     bytes: usize,
 }
 
@@ -41,12 +39,12 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Adds an appended entry; it must follow the last one.
-    pub(crate) fn push(&mut self, log_id: LogId, payload: Slim, bodies: Vec<NewBody>) {
+    pub(crate) fn push(&mut self, log_id: LogId, payload: Slim, bodies: Vec<Brought>) {
         let bytes = match &payload {
             Slim::Commands(commands) => commands.bytes(),
             Slim::Blank | Slim::Membership(_) => 64,
         };
-        let bytes = bytes + bodies.iter().map(NewBody::bytes_held).sum::<usize>();
+        let bytes = bytes + bodies.iter().map(|brought| brought.body.bytes_held()).sum::<usize>();
         self.bytes = self.bytes.saturating_add(bytes);
         self.entries.push_back(Kept { log_id, payload, bodies, bytes });
     }

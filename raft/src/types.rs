@@ -10,8 +10,8 @@ use openraft::raft::responder::Responder;
 use openraft::{OptionalSend, RaftTypeConfig};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::NewBody;
 use crate::state::StateMachine;
+use crate::{NewBody, NodeId};
 
 pub(crate) type Leader = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
 pub(crate) type LogId = openraft::LogId<Leader>;
@@ -59,7 +59,15 @@ impl RaftTypeConfig for Types {
 #[derive(Clone, Debug)]
 pub(crate) struct Joined {
     pub(crate) commands: Arc<Commands>,
-    pub(crate) bodies: Vec<NewBody>,
+    pub(crate) bodies: Vec<Brought>,
+}
+
+/// A body of an entry that is not in the store yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Brought {
+    pub(crate) body: NewBody,
+    /// The peer that brought it with its proposal, and keeps it until that is answered: it need not be sent back.
+    pub(crate) by: Option<NodeId>,
 }
 
 /// What an entry keeps in the log.

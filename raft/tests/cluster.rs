@@ -63,6 +63,40 @@ async fn bodies_are_on_every_node_small_and_large() {
     }
 }
 
+/// Small ones and large ones; also where who brought it does not wait any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_is_not_sent_back_to_who_brought_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (net, members) = cluster(folder.path(), 3).await;
+    let first = leader(&members).await;
+    let (by, other) = (&members[(first + 1) % 3], &members[(first + 2) % 3]);
+    let leads = members[first].id;
+    let before = [net.sent(by.id, leads), net.sent(leads, other.id), net.sent(leads, by.id)];
+    let (small, large) = (vec![7; 100_000], vec![8; 3_000_000]);
+    by.group.propose(with_body(1, &small)).await.unwrap();
+    by.group.propose(with_body(2, &large)).await.unwrap();
+    let to_who_brought = net.sent(leads, by.id) - before[2];
+    assert!(to_who_brought < 50_000, "{to_who_brought}");
+    assert!(net.sent(by.id, leads) - before[0] > 3_100_000);
+    assert!(net.sent(leads, other.id) - before[1] > 3_100_000);
+    // The proposal comes after 200 ms, the entry 200 ms later.
+    *net.late_ms.lock().unwrap() = vec![200];
+    let (given_up, waited) = (vec![9; 90_000], Duration::from_millis(300));
+    assert!(tokio::time::timeout(waited, by.group.propose(with_body(3, &given_up))).await.is_err());
+    until("it to be done all the same", || by.count(3) == 1).await;
+    for member in &members {
+        member.group.fresh().await.unwrap();
+        for body in [&small, &large, &given_up] {
+            let hash = BodyHash::of(&[Bytes::from(body.clone())]);
+            member.store.body(&hash).unwrap().unwrap().verify().unwrap();
+        }
+    }
+    equal(&members).await;
+    for member in members {
+        member.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_others_go_on_when_the_leader_is_gone() {
     let folder = tempfile::tempdir().unwrap();

@@ -92,7 +92,10 @@ class Node:
         return self
 
     def log(self):
-        return self.log_file.read_text(errors="replace")[-20000:]
+        return self.whole_log()[-20000:]
+
+    def whole_log(self):
+        return self.log_file.read_text(errors="replace")
 
     def address(self, name):
         host, port = self.ready["listeners"][name].rsplit(":", 1)
@@ -141,7 +144,7 @@ class Node:
         self.no_panic()
 
     def no_panic(self):
-        text = self.log_file.read_text(errors="replace")
+        text = self.whole_log()
         assert "panicked" not in text, text[max(0, text.index("panicked") - 2000):][:4000]
 
     def command(self, *arguments, check=True, input=None):

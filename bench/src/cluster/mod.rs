@@ -45,8 +45,8 @@ pub(crate) struct Cluster {
     /// Accounts that mail is delivered to.
     #[arg(long, default_value_t = 60)]
     accounts: usize,
-    /// Shards of the three nodes; twelve is what they would make by themselves.
-    #[arg(long, default_value_t = 12)]
+    /// Shards for each of three nodes; 0 for their own choice.
+    #[arg(long, default_value_t = 0)]
     shards: u32,
     /// Shards of the node that is alone; 0 for its own choice.
     #[arg(long, default_value_t = 0)]
@@ -63,8 +63,8 @@ pub(crate) struct Cluster {
     /// latency: messages.
     #[arg(long, default_value_t = 500)]
     messages: usize,
-    /// idle: shards, one cluster for each number.
-    #[arg(long, value_delimiter = ',', default_values_t = [12, 64, 256])]
+    /// idle: shards for each of three nodes, one cluster for each number.
+    #[arg(long, value_delimiter = ',', default_values_t = [4, 22, 86])]
     idle_shards: Vec<u32>,
     /// idle: seconds that nodes are watched.
     #[arg(long, default_value_t = 30)]
@@ -171,7 +171,7 @@ impl Cluster {
             Part::Throughput | Part::Latency => self.beside_one(folder, report, bar).await,
             Part::Idle => {
                 for shards in &self.idle_shards {
-                    bar.set_message(format!("idle: {shards} shards"));
+                    bar.set_message(format!("idle: {shards} shards for each node"));
                     let (_own, nodes) = start(folder, self.make(NODES, *shards, ACCOUNTS_FEW)).await?;
                     report.idle.push(idle::measure(self.idle_seconds, &nodes).await?);
                 }

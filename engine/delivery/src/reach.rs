@@ -9,7 +9,7 @@
 //! Must not: know what it proposes.
 
 use bytes::Bytes;
-use estafette_raft::{Error, FarGroup, Group, GroupId, Proposal};
+use estafette_raft::{Error, FarGroup, Group, GroupId, Proposal, Until};
 use metrics::Histogram;
 use std::future::Future;
 use std::pin::Pin;
@@ -50,21 +50,31 @@ impl Patience {
     /// For something that begins now, of however many proposals.
     pub fn from_now(self) -> Wait {
         let now = Instant::now();
-        Wait { leader: now + self.leader, outcome: now + self.outcome.max(self.leader) }
+        Wait {
+            leader: now + self.leader,
+            outcome: now + self.outcome.max(self.leader),
+            until: Until::Readable,
+        }
     }
 }
 
-/// Until when is waited.
+/// Until when is waited, and for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Wait {
     leader: Instant,
     outcome: Instant,
+    until: Until,
 }
 
 impl Wait {
     /// The same without a wait for a leader.
     pub(crate) fn for_no_leader(self) -> Wait {
         Wait { leader: Instant::now(), ..self }
+    }
+
+    /// The same for who does not go on to read what was done.
+    pub(crate) fn until_done(self) -> Wait {
+        Wait { until: Until::Done, ..self }
     }
 
     /// True when who waits for somebody else has waited long enough.
@@ -155,14 +165,14 @@ impl Reach {
     /// # Errors
     /// As [`Reach::propose`].
     pub async fn propose_within(&self, proposal: Proposal, again: Again, wait: Wait) -> Result<Bytes, Error> {
-        let attempt = || self.attempt(proposal.clone());
+        let attempt = || self.attempt(proposal.clone(), wait.until);
         let works = || self.group.status().running;
         insist(self.group.id(), attempt, works, again, wait).await
     }
 
-    async fn attempt(&self, proposal: Proposal) -> Result<Bytes, Error> {
+    async fn attempt(&self, proposal: Proposal, until: Until) -> Result<Bytes, Error> {
         match self.trouble.as_ref().and_then(|trouble| trouble.mishap()) {
-            None => self.group.propose(proposal).await,
+            None => self.group.propose_until(proposal, until).await,
             Some(Mishap::Refused(error)) => Err(error),
             Some(Mishap::Lost(error)) => self.group.propose(proposal).await.and(Err(error)),
         }

@@ -296,7 +296,8 @@ impl Shards {
         Ok(Response::decode(&self.propose(shard, proposal, again, wait).await?)?)
     }
 
-    /// Carries out several deliveries that share the bodies, in one entry of the log; one answer for each.
+    /// Carries out several deliveries that share the bodies, in one entry of the log; one answer for each. Durable and
+    /// applied at the leader when it answers: who delivers does not read.
     ///
     /// # Errors
     /// As [`Shards::mailbox`].
@@ -311,7 +312,7 @@ impl Shards {
         for part in commands.chunks(MAILBOXES_MAX) {
             let encoded: Vec<Vec<u8>> = part.iter().map(Command::encode).collect();
             let proposal = proposal(MAILBOXES, &pack(&encoded), bodies.clone());
-            let answer = self.propose(shard, proposal, Again::Harmless, wait).await?;
+            let answer = self.propose(shard, proposal, Again::Harmless, wait.until_done()).await?;
             let parts = unpack(&answer).map_err(|_| Error::Queue { what: "an answer" })?;
             for part in parts {
                 answers.push(Response::decode(&part)?);

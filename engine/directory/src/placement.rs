@@ -13,14 +13,12 @@ use std::ops::Add;
 
 /// Shards of a cluster at most.
 pub(crate) const SHARDS_MAX: usize = 4_096;
-/// Shards for each node: enough that the work of one that is lost falls to many.
-const SHARDS_PER_NODE: usize = 4;
 /// Improvements of a plan; what is reached by then is a plan too, if not the cheapest.
 const ROUNDS_MAX: usize = 10_000;
 
-/// How many shards a cluster of so many nodes is to have; never fewer than it has.
-pub fn shards_wanted(nodes: usize, present: usize) -> usize {
-    nodes.saturating_mul(SHARDS_PER_NODE).min(SHARDS_MAX).max(present)
+/// How many shards a cluster of so many nodes is to have, `each` for every node; never fewer than it has.
+pub fn shards_wanted(nodes: usize, each: u32, present: usize) -> usize {
+    nodes.saturating_mul(usize::try_from(each).unwrap_or(SHARDS_MAX)).min(SHARDS_MAX).max(present)
 }
 
 /// One change of the members of a group.

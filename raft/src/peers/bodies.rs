@@ -2,9 +2,11 @@
 //!
 //! Small ones lie in the request that names them. Larger ones go before it in parts, when the receiver says that it
 //! lacks them; they are staged in its store as those of a session are, and wait in [`Arrivals`] for the request.
-//! What comes is believed by its hash alone.
+//! What comes is believed by its hash alone. What a node has brought to a leader it keeps in [`Lent`] until it is
+//! answered: the leader need not send it back with the entry.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,6 +79,45 @@ impl Arrivals {
     }
 }
 
+/// Bodies of this node's own proposals that are under way to leaders.
+#[derive(Default)]
+pub(crate) struct Lent(Mutex<HashMap<BodyHash, (NewBody, usize)>>);
+
+impl Lent {
+    /// Keeps the bodies of a proposal until what it gives is dropped.
+    pub(crate) fn keep<'a>(&'a self, bodies: &'a [NewBody]) -> Loan<'a> {
+        let mut lent = self.0.lock();
+        for body in bodies.iter().filter(|body| !body.is_absent()) {
+            lent.entry(body.hash()).or_insert_with(|| (body.clone(), 0)).1 += 1;
+        }
+        Loan { lent: self, bodies }
+    }
+
+    fn find(&self, hash: &BodyHash) -> Option<NewBody> {
+        self.0.lock().get(hash).map(|(body, _)| body.clone())
+    }
+}
+
+/// See [`Lent::keep`].
+pub(crate) struct Loan<'a> {
+    lent: &'a Lent,
+    bodies: &'a [NewBody],
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        let mut lent = self.lent.0.lock();
+        for body in self.bodies {
+            if let Entry::Occupied(mut place) = lent.entry(body.hash()) {
+                place.get_mut().1 -= 1;
+                if place.get().1 == 0 {
+                    place.remove();
+                }
+            }
+        }
+    }
+}
+
 /// The bodies of a request to be sent: what the head says of them, and what lies in the tail.
 #[derive(Clone, Default)]
 pub(crate) struct Outgoing {
@@ -108,6 +149,11 @@ impl Outgoing {
         self.tail.extend(pieces);
         self.bytes = self.bytes.saturating_add(len).saturating_add(u64::from(structure_bytes));
         Ok(())
+    }
+
+    /// Adds a body that the receiver keeps.
+    pub(crate) fn add_kept(&mut self, body: &NewBody) {
+        self.heads.push(BodyHead { hash: body.hash().0, len: body.len(), way: Way::Before });
     }
 
     /// Adds a body by its name alone: from the store, or as gone.
@@ -180,9 +226,9 @@ impl Hub {
         }
     }
 
-    /// A body that was sent in parts, or is in the store.
+    /// A body that was sent in parts, is kept for its leader, or is in the store.
     fn before(&self, hash: BodyHash, len: u64) -> Result<Option<NewBody>, estafette_storage::Error> {
-        if let Some(body) = self.arrivals.waiting(&hash) {
+        if let Some(body) = self.arrivals.waiting(&hash).or_else(|| self.lent.find(&hash)) {
             return Ok(Some(body));
         }
         // It may be collected before the write, which then says that it is missing.

@@ -24,6 +24,7 @@ pub(crate) async fn propose(
     group: GroupId,
     proposal: &Proposal,
 ) -> Result<(u64, Bytes), Error> {
+    let _kept = hub.lent.keep(&proposal.bodies);
     let mut bodies = Outgoing::default();
     for body in &proposal.bodies {
         bodies.add(body)?;

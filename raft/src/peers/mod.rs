@@ -21,7 +21,7 @@ use bytes::Bytes;
 use estafette_storage::Store;
 use serde::Deserialize;
 
-use self::bodies::Arrivals;
+use self::bodies::{Arrivals, Lent};
 use self::files::Files;
 use self::wire::{Ask, Request};
 use crate::{GroupId, Lane, NodeId, Transport, Unreached};
@@ -31,13 +31,21 @@ pub(crate) struct Hub {
     pub(crate) id: NodeId,
     pub(crate) store: Store,
     pub(crate) arrivals: Arrivals,
+    pub(crate) lent: Lent,
     pub(crate) files: Files,
     transport: Arc<dyn Transport>,
 }
 
 impl Hub {
     pub(crate) fn new(id: NodeId, store: Store, transport: Arc<dyn Transport>, snapshots: PathBuf) -> Hub {
-        Hub { id, store, arrivals: Arrivals::default(), files: Files::new(snapshots), transport }
+        Hub {
+            id,
+            store,
+            arrivals: Arrivals::default(),
+            lent: Lent::default(),
+            files: Files::new(snapshots),
+            transport,
+        }
     }
 
     /// True if every body that is named here is here.

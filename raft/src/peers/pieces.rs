@@ -9,9 +9,10 @@ use openraft::raft::AppendEntriesRequest;
 use super::Hub;
 use super::bodies::Outgoing;
 use super::wire::Append;
+use crate::NodeId;
 use crate::codec::{self, LogIdRow, VoteRow};
 use crate::error::Error;
-use crate::types::{Entry, Joined, LogId, Payload, Types};
+use crate::types::{Brought, Entry, Joined, LogId, Payload, Types};
 
 /// Bytes of entries and bodies in one piece, but for an entry that is larger alone.
 const PIECE_BYTES: u64 = 2 << 20;
@@ -52,18 +53,18 @@ impl Pieces {
         self.ended
     }
 
-    /// The next piece; a request without entries is one.
+    /// The next piece for a peer; a request without entries is one.
     ///
     /// # Errors
     /// The store's, for a body that is read from there.
-    pub(crate) fn next(&mut self, hub: &Hub) -> Option<Result<Piece, Error>> {
+    pub(crate) fn next(&mut self, hub: &Hub, to: NodeId) -> Option<Result<Piece, Error>> {
         if self.ended {
             return None;
         }
         let left = self.rpc.entries.get(self.packed..).unwrap_or_default();
         let before = self.packed.checked_sub(1).and_then(|last| self.rpc.entries.get(last));
         let prev = before.map_or(self.rpc.prev_log_id, |entry| Some(entry.log_id));
-        let piece = pack(hub, &self.rpc, prev, left, self.follows || before.is_some());
+        let piece = pack((hub, to), &self.rpc, prev, left, self.follows || before.is_some());
         match &piece {
             Ok(piece) => {
                 self.packed += piece.append.entries.len();
@@ -77,7 +78,7 @@ impl Pieces {
 
 /// The first of these entries, at least one if there is any.
 fn pack(
-    hub: &Hub,
+    (hub, to): (&Hub, NodeId),
     rpc: &AppendEntriesRequest<Types>,
     prev: Option<LogId>,
     left: &[Entry],
@@ -93,7 +94,7 @@ fn pack(
         bytes += row.len() as u64;
         rows.push(Bytes::from(row));
         if let Payload::Normal(joined) = &entry.payload {
-            pack_bodies(hub, joined, &mut bodies, &mut large)?;
+            pack_bodies((hub, to), joined, &mut bodies, &mut large)?;
         }
         if bytes + bodies.bytes >= PIECE_BYTES {
             break;
@@ -112,7 +113,7 @@ fn pack(
 }
 
 fn pack_bodies(
-    hub: &Hub,
+    (hub, to): (&Hub, NodeId),
     joined: &Joined,
     bodies: &mut Outgoing,
     large: &mut Vec<NewBody>,
@@ -123,9 +124,13 @@ fn pack_bodies(
             bodies.heads.push(super::wire::BodyHead { hash: hash.0, len: 0, way: super::wire::Way::Gone });
             continue;
         }
-        match joined.bodies.iter().find(|body| body.hash() == hash) {
-            Some(body) => {
-                bodies.add(body)?;
+        match joined.bodies.iter().find(|brought| brought.body.hash() == hash) {
+            Some(Brought { body, by }) => {
+                if *by == Some(to) && !body.is_absent() {
+                    bodies.add_kept(body);
+                } else {
+                    bodies.add(body)?;
+                }
                 large.push(body.clone());
             }
             None => bodies.add_stored(&hub.store, hash)?,

@@ -110,7 +110,7 @@ where
                 Pieces::new(request, follows)
             }
         };
-        let piece = open.next(&peer.hub)?.map_err(|error| {
+        let piece = open.next(&peer.hub, peer.target)?.map_err(|error| {
             tracing::error!(group = %peer.shared.group, %error, "entries for a peer cannot be read");
             away(&error)
         });

@@ -65,7 +65,7 @@ async fn of_group(hub: &Arc<Hub>, group: &Group, from: NodeId, ask: Ask, tail: B
             })
         }
         Ask::Propose { command_bytes, bodies } => {
-            wire::answer(&proposed(hub, group, command_bytes, &bodies, tail).await)
+            wire::answer(&proposed(hub, (group, from), command_bytes, &bodies, tail).await)
         }
         Ask::Index => told(group.index_here().await.map_err(|error| refused(&error))),
         Ask::Status => told(Ok(group.status())),
@@ -161,7 +161,7 @@ async fn voted(inner: &Inner, pre: bool, vote: VoteRow, last: Option<LogIdRow>, 
 
 async fn proposed(
     hub: &Hub,
-    group: &Group,
+    (group, from): (&Group, NodeId),
     command_bytes: u32,
     heads: &[BodyHead],
     mut tail: Bytes,
@@ -183,7 +183,7 @@ async fn proposed(
         Err(Trouble::Undecodable) => return Proposed::Refused(Refused::Unknown),
         Err(Trouble::Storage) => return Proposed::Refused(Refused::Storage),
     };
-    match group.propose_here(proposal).await {
+    match group.propose_here(proposal, Some(from)).await {
         Ok((index, answer)) => Proposed::Applied { index, answer: answer.to_vec() },
         Err(Error::Full) => Proposed::Full,
         Err(Error::Interrupted { .. }) => Proposed::Interrupted,

@@ -77,7 +77,7 @@ pub(crate) struct BodyHead {
 pub(crate) enum Way {
     /// In the tail, behind so many bytes of its structure row (0: it has none).
     Inline { structure_bytes: u32 },
-    /// It is there already, or was sent in parts.
+    /// It is there already, was sent in parts, or is kept by who brought it with a proposal.
     Before,
     /// It does not come along: the receiver fetches it, if it does not have it. Who asks may not have it any more either, where
     /// nothing names it but old entries.

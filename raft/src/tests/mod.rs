@@ -14,7 +14,7 @@ use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 use crate::codec::log_id;
 use crate::counter;
 use crate::log::{Alive, LogStore, Shared};
-use crate::types::{Command, Commands, Entry, Joined, Payload};
+use crate::types::{Brought, Command, Commands, Entry, Joined, Payload};
 use crate::{GroupId, NewBody};
 
 const GROUP: GroupId = GroupId::shard(0);
@@ -37,7 +37,8 @@ fn entry(term: u64, index: u64) -> Entry {
     let command =
         Command { payload: Bytes::copy_from_slice(&index.to_be_bytes()), bodies: vec![body.hash()] };
     let commands = Commands { time_ms: 1_000_000 + index, seed: [7; 16], list: vec![command] };
-    let payload = Payload::Normal(Joined { commands: Arc::new(commands), bodies: vec![body] });
+    let payload =
+        Payload::Normal(Joined { commands: Arc::new(commands), bodies: vec![Brought { body, by: None }] });
     Entry { log_id: log_id(term, 1, index), payload }
 }
 

@@ -26,6 +26,8 @@ pub struct Net {
     /// Requests with entries come so many milliseconds late, in turns.
     pub late_ms: Mutex<Vec<u64>>,
     turn: AtomicUsize,
+    /// Bytes of requests, by who sent them to whom.
+    sent: Mutex<BTreeMap<(NodeId, NodeId), u64>>,
 }
 
 /// A node's end of the net.
@@ -35,6 +37,7 @@ impl Transport for End {
     fn call(&self, to: NodeId, lane: Lane, request: Vec<Bytes>) -> Call {
         let (from, net) = (self.0, Arc::clone(&self.1));
         let request = Bytes::from(request.concat());
+        *net.sent.lock().unwrap().entry((from, to)).or_default() += request.len() as u64;
         Box::pin(async move {
             if lane == Lane::Entries {
                 tokio::time::sleep(net.late()).await;
@@ -58,6 +61,11 @@ impl Net {
         let late_ms = self.late_ms.lock().unwrap();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(late_ms.len());
         Duration::from_millis(turn.map_or(0, |turn| late_ms[turn]))
+    }
+
+    /// Bytes that went from one node to another so far.
+    pub fn sent(&self, from: u64, to: u64) -> u64 {
+        self.sent.lock().unwrap().get(&(NodeId(from), NodeId(to))).copied().unwrap_or(0)
     }
 
     /// Cuts a node off from these, in both directions.

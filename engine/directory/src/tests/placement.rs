@@ -153,10 +153,11 @@ fn the_first_shards_of_a_large_cluster() {
 
 #[test]
 fn how_many_shards() {
-    assert_eq!(shards_wanted(1, 4), 4);
-    assert_eq!(shards_wanted(3, 4), 12);
-    assert_eq!(shards_wanted(3, 50), 50);
-    assert_eq!(shards_wanted(usize::MAX, 0), 4_096);
+    assert_eq!(shards_wanted(1, 4, 4), 4);
+    assert_eq!(shards_wanted(3, 4, 4), 12);
+    assert_eq!(shards_wanted(3, 4, 50), 50);
+    assert_eq!(shards_wanted(3, 1, 1), 3);
+    assert_eq!(shards_wanted(usize::MAX, 4, 0), 4_096);
 }
 
 #[test]

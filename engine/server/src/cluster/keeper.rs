@@ -135,7 +135,7 @@ async fn place(engine: &Engine, nodes: &[ClusterNode]) -> Result<(), EngineError
         (directory.placements(), directory.shards().to_vec(), usize::from(replicas))
     };
     let active = nodes.iter().filter(|node| node.state == NodeState::Active).count();
-    let wanted = shards_wanted(active, shards.len());
+    let wanted = shards_wanted(active, engine.config.node.shards(), shards.len());
     if active > 1 && wanted > shards.len() {
         let total = u32::try_from(wanted).unwrap_or(u32::MAX);
         return change(engine, Change::AddShards { total }).await;
