@@ -29,7 +29,7 @@ use crate::codec::{self, LogIdRow, VoteRow};
 use crate::log::Shared;
 use crate::snapshot;
 use crate::state::Source;
-use crate::types::{Entry, Leader, LogId, Payload, Types, Vote};
+use crate::types::{Brought, Entry, Leader, LogId, Payload, Types, Vote};
 use crate::{Lane, NodeId, Unreached};
 
 /// How often a request is sent again since bodies were missing.
@@ -48,7 +48,7 @@ pub(crate) struct Network {
 pub(crate) struct Peer {
     pub(crate) hub: Arc<Hub>,
     pub(crate) shared: Arc<Shared>,
-    target: NodeId,
+    pub(crate) target: NodeId,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -250,7 +250,8 @@ pub(crate) fn entry(
     let mut entry = codec::decode_entry(index, row)?;
     if let Payload::Normal(joined) = &mut entry.payload {
         let named = joined.commands.bodies();
-        joined.bodies = named.iter().filter_map(|hash| bodies.get(hash).cloned()).collect();
+        let brought = named.iter().filter_map(|hash| bodies.get(hash).cloned());
+        joined.bodies = brought.map(|body| Brought { body, by: None }).collect();
         if joined.bodies.len() != named.len() {
             return Err(codec::Undecodable);
         }
