@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const SETTLE_MAX: Duration = Duration::from_secs(600);
 /// For leaders to be spread afterwards; a cluster that does not is measured as it is.
 const SPREAD_MAX: Duration = Duration::from_secs(60);
+/// For accounts to be in their shards.
+const EVEN_MAX: Duration = Duration::from_secs(180);
 /// Between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
@@ -30,7 +32,7 @@ pub(super) struct Make {
     /// Made for it, and removed by whoever owns it.
     pub(super) folder: PathBuf,
     pub(super) nodes: usize,
-    /// Shards of the first node, before others join; 0 for its own choice.
+    /// Shards for each node; 0 for its own choice.
     pub(super) shards: u32,
     pub(super) accounts: usize,
     /// Further settings, in sections of their own (but `node` and `cluster`).
@@ -71,9 +73,32 @@ impl Nodes {
             }
             nodes.launch(number).await?;
         }
-        nodes.accounts = nodes.kept().await?;
         nodes.settle(SETTLE_MAX).await?;
+        nodes.even_out().await?;
         Ok(nodes)
+    }
+
+    /// Has the accounts, which the first node made alone, spread over the shards of all.
+    async fn even_out(&mut self) -> Result<(), BenchError> {
+        if self.members.len() > 1 {
+            self.say(0, &["cluster", "rebalance"]).await?;
+        }
+        let end = Instant::now() + EVEN_MAX;
+        loop {
+            self.accounts = self.kept().await?;
+            let shards = self.status().await.map_or(1, |status| status.shards()).max(1);
+            let of = |shard| self.accounts.iter().filter(|account| account.shard == shard).count();
+            let used: BTreeMap<u32, usize> =
+                self.accounts.iter().map(|account| (account.shard, of(account.shard))).collect();
+            // As even as whole accounts allow, and one more.
+            if used.values().all(|count| *count <= self.accounts.len().div_ceil(shards) + 1) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(BenchError::Slow(EVEN_MAX.as_secs()));
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
     }
 
     fn prepare(&self, number: Number) -> Result<Member, BenchError> {
