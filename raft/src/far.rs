@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::group::Limits;
 use crate::peers::Hub;
 use crate::peers::forward;
-use crate::{GroupId, NodeId, Proposal};
+use crate::{GroupId, NodeId, Proposal, Until};
 
 /// Between two tries when nobody who was asked knew a leader.
 const LEADER_PAUSE: Duration = Duration::from_millis(50);
@@ -69,7 +69,7 @@ impl FarGroup {
             for _ in 0..=count {
                 let first = self.0.nodes.lock().front().copied();
                 let Some(to) = first else { break };
-                match forward::propose(&self.0.hub, to, group, &proposal).await {
+                match forward::propose(&self.0.hub, to, group, &proposal, Until::Done).await {
                     Ok((_, answer)) => return Ok(answer),
                     Err(Error::NotLeader { leader, .. }) => self.not_there(to, leader),
                     Err(error) => return Err(error),

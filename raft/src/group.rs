@@ -132,7 +132,7 @@ impl Group {
         match self.0.standing.leader() {
             Leader::Here => Ok(self.propose_here(proposal.clone(), None).await?.1),
             Leader::There(leader) => {
-                let (index, answer) = forward::propose(&self.0.hub, leader, group, proposal).await?;
+                let (index, answer) = forward::propose(&self.0.hub, leader, group, proposal, until).await?;
                 if until == Until::Readable {
                     self.show(index).await;
                 }

@@ -49,5 +49,5 @@ pub use id::{GroupId, NodeId};
 pub use machine::{Context, Machine, MachineError, Proposal, References, Walk};
 pub use members::{MemberStatus, Order, Status};
 pub use node::Node;
-pub use settings::{COMPANY_WAIT_MS_MAX, Settings};
+pub use settings::{COMMIT_WAIT_MS_MAX, COMPANY_WAIT_MS_MAX, Settings};
 pub use transport::{Alone, Call, Lane, Transport, Unreached};

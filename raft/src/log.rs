@@ -12,6 +12,7 @@ use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use estafette_storage::{Batch, Direction, Family, Mark, Read, Store};
 use futures_util::Stream;
@@ -24,7 +25,7 @@ use crate::codec;
 use crate::error::{Error, Fault};
 use crate::gauges::Gauges;
 use crate::keys::{self, Meta};
-use crate::settings::{READ_BYTES, READ_ENTRIES};
+use crate::settings::{COMMIT_WAIT_MS_MAX, READ_BYTES, READ_ENTRIES};
 use crate::tail::{Slim, Tail};
 use crate::types::{Entry, Joined, LogId, NO_VOTE, Payload, Types, Vote};
 use crate::{GroupId, Settings};
@@ -42,6 +43,10 @@ pub(crate) struct Shared {
     pub(crate) written: watch::Sender<u64>,
     /// The last entry whose rows can be read.
     pub(crate) readable: watch::Sender<u64>,
+    /// The last entry whose rows somebody waits for on a peer, as far as the leader here was told.
+    pub(crate) awaited: watch::Sender<u64>,
+    /// How long word of a commit alone waits for entries.
+    pub(crate) commit_wait: Duration,
     /// The group is being given up here: no more rows come.
     pub(crate) left: watch::Sender<bool>,
     /// Whether there are peers, who are sent entries with their bodies.
@@ -176,6 +181,8 @@ impl Shared {
             appended: watch::Sender::new(found.last.map_or(0, |id| id.index)),
             written: watch::Sender::new(found.last.map_or(0, |id| id.index)),
             readable: watch::Sender::new(0),
+            awaited: watch::Sender::new(0),
+            commit_wait: Duration::from_millis(settings.commit_wait_ms.min(COMMIT_WAIT_MS_MAX)),
             left: watch::Sender::new(false),
             has_peers: AtomicBool::new(false),
             had: had.map_err(|_| Error::Undecodable { group, index: None })?,
@@ -202,6 +209,15 @@ impl Shared {
     pub(crate) fn applied(&self, index: u64) {
         self.state.lock().tail.applied(index);
         self.readable.send_replace(index);
+    }
+
+    /// Somebody waits on a peer for the rows of this entry.
+    pub(crate) fn awaits(&self, index: u64) {
+        self.awaited.send_if_modified(|awaited| {
+            let is_news = index > *awaited;
+            *awaited = (*awaited).max(index);
+            is_news
+        });
     }
 
     /// Waits until the log goes as far as this. What follows it can be appended then.

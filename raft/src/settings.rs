@@ -21,6 +21,9 @@ pub struct Settings {
     /// Milliseconds that a small entry waits at most for callers who are about to be answered to come again; 0: none.
     /// At most [`COMPANY_WAIT_MS_MAX`], and none while several entries may be on their way to the commit.
     pub company_wait_ms: u64,
+    /// Milliseconds that word of a commit alone waits at most for entries that take it along to a peer; 0: none. It does
+    /// not wait where a peer has a reader for what was committed.
+    pub commit_wait_ms: u64,
     /// Proposals of one group that may wait to be joined; further callers wait for room.
     pub queue: usize,
     /// The log is compacted after this many entries.
@@ -51,6 +54,7 @@ impl Settings {
             entries_in_flight: 1,
             entries_unanswered: 8,
             company_wait_ms: 1,
+            commit_wait_ms: 2,
             queue: 4096,
             compact_entries: 50_000,
             compact_bytes: 256 << 20,
@@ -65,6 +69,8 @@ impl Settings {
 
 /// The most that [`Settings::company_wait_ms`] may say: far below the patience of any client.
 pub const COMPANY_WAIT_MS_MAX: u64 = 1_000;
+/// The most that [`Settings::commit_wait_ms`] may say: well within what a reader waits for what is committed.
+pub const COMMIT_WAIT_MS_MAX: u64 = 100;
 /// Bytes of entries that are read from disk in one go while applying or sending.
 pub(crate) const READ_BYTES: usize = 4 << 20;
 /// Entries that are read from disk in one go while applying or sending.

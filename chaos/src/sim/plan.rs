@@ -26,6 +26,7 @@ pub(super) struct Plan {
     keep_entries: u64,
     entries_in_flight: usize,
     max_entry_commands: usize,
+    commit_wait_ms: u64,
     pub(super) disks: Arc<Mutex<Disks>>,
 }
 
@@ -47,6 +48,7 @@ impl Plan {
             keep_entries: pick(&[0, 1, 10, 100]),
             entries_in_flight: usize::try_from(pick(&[1, 1, 4])).unwrap_or(1),
             max_entry_commands: usize::try_from(pick(&[1, 4, 256])).unwrap_or(1),
+            commit_wait_ms: pick(&[0, 2, 2, 50]),
             disks: Arc::new(Mutex::new(disks)),
         }
     }
@@ -61,6 +63,7 @@ impl Plan {
             keep_entries: self.keep_entries,
             entries_in_flight: self.entries_in_flight,
             max_entry_commands: self.max_entry_commands,
+            commit_wait_ms: self.commit_wait_ms,
             ..estafette_raft::Settings::new(snapshots)
         }
     }

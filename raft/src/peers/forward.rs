@@ -9,7 +9,7 @@ use super::Hub;
 use super::bodies::Outgoing;
 use super::wire::{Ask, Proposed, Refused, Told};
 use crate::error::Error;
-use crate::{GroupId, Lane, NodeId, Proposal, Unreached};
+use crate::{GroupId, Lane, NodeId, Proposal, Unreached, Until};
 
 /// How often a proposal is sent again since bodies were missing.
 const TRIES: usize = 3;
@@ -23,6 +23,7 @@ pub(crate) async fn propose(
     to: NodeId,
     group: GroupId,
     proposal: &Proposal,
+    until: Until,
 ) -> Result<(u64, Bytes), Error> {
     let _kept = hub.lent.keep(&proposal.bodies);
     let mut bodies = Outgoing::default();
@@ -32,7 +33,8 @@ pub(crate) async fn propose(
     let command_bytes = u32::try_from(proposal.command.len()).unwrap_or(u32::MAX);
     let not_leader = |leader: Option<u64>| Error::NotLeader { group, leader: leader.map(NodeId) };
     for _ in 0..TRIES {
-        let ask = Ask::Propose { command_bytes, bodies: bodies.heads.clone() };
+        let ask =
+            Ask::Propose { command_bytes, bodies: bodies.heads.clone(), reads: until == Until::Readable };
         let tail = std::iter::once(proposal.command.clone()).chain(bodies.tail.iter().cloned());
         let answer = match hub.ask(to, Lane::Entries, group, ask, tail).await {
             Ok(answer) => answer,

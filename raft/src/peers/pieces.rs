@@ -48,6 +48,11 @@ impl Pieces {
         self.follows
     }
 
+    /// Up to where all is committed, as the request says.
+    pub(crate) fn commit(&self) -> u64 {
+        self.rpc.leader_commit.map_or(0, |commit| commit.index)
+    }
+
     /// True if there is nothing more to pack.
     pub(crate) fn ended(&self) -> bool {
         self.ended

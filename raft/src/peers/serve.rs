@@ -64,10 +64,22 @@ async fn of_group(hub: &Arc<Hub>, group: &Group, from: NodeId, ask: Ask, tail: B
                 Err(_) => Err(Refused::Stopped),
             })
         }
-        Ask::Propose { command_bytes, bodies } => {
-            wire::answer(&proposed(hub, (group, from), command_bytes, &bodies, tail).await)
+        Ask::Propose { command_bytes, bodies, reads } => {
+            let proposed = proposed(hub, (group, from), command_bytes, &bodies, tail).await;
+            if let Proposed::Applied { index, .. } = proposed
+                && reads
+            {
+                inner.shared.awaits(index);
+            }
+            wire::answer(&proposed)
         }
-        Ask::Index => told(group.index_here().await.map_err(|error| refused(&error))),
+        Ask::Index => {
+            let index = group.index_here().await;
+            if let Ok(index) = index {
+                inner.shared.awaits(index);
+            }
+            told(index.map_err(|error| refused(&error)))
+        }
         Ask::Status => told(Ok(group.status())),
         Ask::Checksum => told(group.checksum().await.map_err(|error| refused(&error))),
         Ask::Members(order) => told(carry_out(group, order).await),

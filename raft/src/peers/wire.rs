@@ -31,8 +31,9 @@ pub(crate) enum Ask {
     Vote { pre: bool, vote: VoteRow, last: Option<LogIdRow>, transfer: bool },
     /// To become the leader in the place of the one that asks. → [`Done`]
     Lead { from: VoteRow, to: u64, last: Option<LogIdRow> },
-    /// A proposal for the leader; in the tail the command and the bodies that are inline. → [`Proposed`]
-    Propose { command_bytes: u32, bodies: Vec<BodyHead> },
+    /// A proposal for the leader; in the tail the command and the bodies that are inline. `reads`: who proposes goes on to
+    /// read its rows. → [`Proposed`]
+    Propose { command_bytes: u32, bodies: Vec<BodyHead>, reads: bool },
     /// Up to where everything is committed. → [`Told<u64>`]
     Index,
     /// How the group stands at its leader. → [`Told<crate::Status>`]
@@ -241,6 +242,7 @@ mod tests {
             ask: Ask::Propose {
                 command_bytes: 3,
                 bodies: vec![BodyHead { hash: [7; 32], len: 4, way: Way::Inline { structure_bytes: 0 } }],
+                reads: true,
             },
         };
         let pieces = request(&asked, [Bytes::from_static(b"abc"), Bytes::from_static(b"body")]);

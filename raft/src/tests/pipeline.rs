@@ -51,32 +51,87 @@ fn request(prev: LogId, entries: Vec<Entry>) -> AppendEntriesRequest<Types> {
     }
 }
 
+/// What goes to a peer of the first node, which lets word of commits alone wait for so long.
+struct Sender {
+    peer: crate::peers::network::Peer,
+    shared: Arc<Shared>,
+    empties: Arc<Semaphore>,
+    came: Arc<Mutex<Vec<usize>>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Sender {
+    async fn new(commit_wait_ms: u64) -> Sender {
+        let folder = tempfile::tempdir().unwrap();
+        let store = counter::store(folder.path());
+        let settings = crate::Settings { commit_wait_ms, ..counter::settings(folder.path()) };
+        let (shared, _log) = Shared::open(&store, GROUP, &settings, Alive::new().0).unwrap();
+        let (empties, came) = (Arc::new(Semaphore::new(0)), Arc::default());
+        let transport = Arc::new(Peer { empties: Arc::clone(&empties), came: Arc::clone(&came) });
+        let hub = Arc::new(Hub::new(NodeId(1), store, transport, settings.snapshots));
+        let peer = Network { hub, shared: Arc::clone(&shared) }.new_client(2, &()).await;
+        Sender { peer, shared, empties, came, _folder: folder }
+    }
+}
+
+/// Entries, word of a commit that ends where these do, and more entries.
+fn requests() -> [AppendEntriesRequest<Types>; 3] {
+    [
+        request(log_id(1, 1, 1), vec![entry(1, 2)]),
+        request(log_id(1, 1, 2), Vec::new()),
+        request(log_id(1, 1, 2), vec![entry(1, 3), entry(1, 4)]),
+    ]
+}
+
 /// openraft takes an answer for all requests that end there, as of the moment of the newest: a leader that was stopped
 /// between two would count its lease from when it went on, and answer what another leader knows better.
 #[tokio::test]
 async fn an_answer_does_not_vouch_for_what_was_asked_later() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = counter::store(folder.path());
-    let settings = counter::settings(folder.path());
-    let (shared, _log) = Shared::open(&store, GROUP, &settings, Alive::new().0).unwrap();
-    let (empties, came) = (Arc::new(Semaphore::new(0)), Arc::default());
-    let transport = Arc::new(Peer { empties: Arc::clone(&empties), came: Arc::clone(&came) });
-    let hub = Arc::new(Hub::new(NodeId(1), store, transport, settings.snapshots));
-    let peer = Network { hub, shared }.new_client(2, &()).await;
-    // Entries, word of a commit that ends where these do, and more entries.
-    let requests = [
-        request(log_id(1, 1, 1), vec![entry(1, 2)]),
-        request(log_id(1, 1, 2), Vec::new()),
-        request(log_id(1, 1, 2), vec![entry(1, 3), entry(1, 4)]),
-    ];
-    let mut told = pipeline::run(&peer, stream::iter(requests));
+    let sender = Sender::new(0).await;
+    let mut told = pipeline::run(&sender.peer, stream::iter(requests()));
     let early = tokio::time::timeout(Duration::from_millis(200), told.next()).await;
     assert!(early.is_err(), "{early:?}");
-    assert_eq!(*came.lock(), [1, 0, 2], "all three are under way");
-    empties.add_permits(1);
+    assert_eq!(*sender.came.lock(), [1, 0, 2], "all three are under way");
+    sender.empties.add_permits(1);
     let mut answers = Vec::new();
     while let Some(answer) = told.next().await {
         answers.push(answer.unwrap().unwrap().map(|last| last.index));
     }
     assert_eq!(answers, [Some(2), Some(4)]);
+}
+
+/// Neither does it for word of a commit that went with the entries behind it.
+#[tokio::test]
+async fn word_of_a_commit_goes_with_the_entries_behind_it() {
+    let sender = Sender::new(10_000).await;
+    let (give, take) = tokio::sync::mpsc::unbounded_channel();
+    let taken = stream::unfold(take, |mut take| async move { Some((take.recv().await?, take)) });
+    let mut told = pipeline::run(&sender.peer, Box::pin(taken));
+    let [entries, word, more] = requests();
+    give.send(entries).unwrap();
+    give.send(word).unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(200), told.next()).await;
+    assert!(early.is_err(), "the lease would count from the word, of which nobody has heard: {early:?}");
+    give.send(more).unwrap();
+    assert_eq!(told.next().await.unwrap().unwrap().unwrap().map(|last| last.index), Some(4));
+    assert_eq!(*sender.came.lock(), [1, 2]);
+}
+
+/// It goes alone when nothing follows in time, and at once when somebody waits for it.
+#[tokio::test]
+async fn word_of_a_commit_does_not_wait_for_long() {
+    for awaited in [false, true] {
+        let sender = Sender::new(if awaited { 10_000 } else { 50 }).await;
+        if awaited {
+            sender.shared.awaits(2);
+        }
+        sender.empties.add_permits(1);
+        let [entries, mut word, _] = requests();
+        word.leader_commit = Some(log_id(1, 1, 2));
+        let both = stream::iter([entries, word]).chain(stream::pending());
+        let mut told = pipeline::run(&sender.peer, Box::pin(both));
+        let answer = tokio::time::timeout(Duration::from_secs(5), told.next()).await.unwrap();
+        assert_eq!(answer.unwrap().unwrap().unwrap().map(|last| last.index), Some(2));
+        assert_eq!(*sender.came.lock(), [1, 0]);
+    }
 }

@@ -423,11 +423,13 @@ pub(crate) struct RaftConfig {
     /// How long at most a small entry of the log waits for callers who are about to be answered to come again, so that
     /// they share it; 0 for not at all.
     pub(crate) company_wait_ms: u64,
+    /// How long at most other nodes are not told of a commit alone, but with the entries that come next; 0 for not at all.
+    pub(crate) commit_wait_ms: u64,
 }
 
 impl Default for RaftConfig {
     fn default() -> Self {
-        RaftConfig { snapshot_after_entries: 50_000, company_wait_ms: 1 }
+        RaftConfig { snapshot_after_entries: 50_000, company_wait_ms: 1, commit_wait_ms: 2 }
     }
 }
 
@@ -507,6 +509,11 @@ impl Config {
             "raft.company_wait_ms",
             self.raft.company_wait_ms <= estafette_raft::COMPANY_WAIT_MS_MAX,
             "0 to 1000",
+        )?;
+        range(
+            "raft.commit_wait_ms",
+            self.raft.commit_wait_ms <= estafette_raft::COMMIT_WAIT_MS_MAX,
+            "0 to 100",
         )?;
         range("cluster.listen", self.cluster.listen.port > 0, "an address with a port of its own")?;
         range(

@@ -105,4 +105,5 @@ fn a_wait_for_company_is_bounded() {
         |ms: u64| Config::parse(&format!("[raft]\ncompany_wait_ms = {ms}\n")).map(|c| c.raft.company_wait_ms);
     assert_eq!(said(1_000).unwrap(), 1_000);
     assert!(said(1_001).unwrap_err().to_string().contains("0 to 1000"));
+    assert!(Config::parse("[raft]\ncommit_wait_ms = 101\n").unwrap_err().to_string().contains("0 to 100"));
 }
