@@ -25,7 +25,7 @@ use crate::codec;
 use crate::error::{Error, Fault};
 use crate::gauges::Gauges;
 use crate::keys::{self, Meta};
-use crate::settings::{COMMIT_WAIT_MS_MAX, READ_BYTES, READ_ENTRIES};
+use crate::settings::{READ_BYTES, READ_ENTRIES};
 use crate::tail::{Slim, Tail};
 use crate::types::{Entry, Joined, LogId, NO_VOTE, Payload, Types, Vote};
 use crate::{GroupId, Settings};
@@ -182,7 +182,7 @@ impl Shared {
             written: watch::Sender::new(found.last.map_or(0, |id| id.index)),
             readable: watch::Sender::new(0),
             awaited: watch::Sender::new(0),
-            commit_wait: Duration::from_millis(settings.commit_wait_ms.min(COMMIT_WAIT_MS_MAX)),
+            commit_wait: Duration::from_millis(settings.commit_wait_ms),
             left: watch::Sender::new(false),
             has_peers: AtomicBool::new(false),
             had: had.map_err(|_| Error::Undecodable { group, index: None })?,

@@ -293,6 +293,15 @@ impl Node {
         problem.map_or(Ok(None), Err)
     }
 
+    /// Those of these bodies that a peer has and that are small, checked by their hashes: as many as fit into one answer,
+    /// so none only if it has none of them, or they are large.
+    ///
+    /// # Errors
+    /// The peer does not answer.
+    pub async fn fetch_small(&self, from: NodeId, wanted: &[BodyHash]) -> Result<Vec<NewBody>, Error> {
+        self.hub.fetch_small(from, GroupId::CONTROL, wanted).await
+    }
+
     /// The groups that are open.
     #[must_use]
     pub fn groups(&self) -> Vec<Group> {

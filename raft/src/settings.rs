@@ -69,7 +69,7 @@ impl Settings {
 
 /// The most that [`Settings::company_wait_ms`] may say: far below the patience of any client.
 pub const COMPANY_WAIT_MS_MAX: u64 = 1_000;
-/// The most that [`Settings::commit_wait_ms`] may say: well within what a reader waits for what is committed.
+/// The most that [`Settings::commit_wait_ms`] should say: well within what a reader waits for what is committed.
 pub const COMMIT_WAIT_MS_MAX: u64 = 100;
 /// Bytes of entries that are read from disk in one go while applying or sending.
 pub(crate) const READ_BYTES: usize = 4 << 20;

@@ -327,6 +327,38 @@ async fn a_node_without_the_group_has_its_leader_carry_out_what_it_proposes() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_bodies_are_brought_many_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_net, members) = cluster(folder.path(), 2).await;
+    let bodies: Vec<Vec<u8>> = (0..20_u8).map(|number| vec![number; 100_000]).collect();
+    for (number, body) in (0..).zip(&bodies) {
+        members[0].group.propose(with_body(number, body)).await.unwrap();
+    }
+    let large = vec![77; 200_000];
+    members[0].group.propose(with_body(99, &large)).await.unwrap();
+    members[1].group.fresh().await.unwrap();
+    let hash = |body: &Vec<u8>| BodyHash::of(&[Bytes::from(body.clone())]);
+    let mut wanted: Vec<BodyHash> = bodies.iter().map(hash).collect();
+    wanted.extend([hash(&large), hash(&b"nobody has it".to_vec())]);
+    let mut answers = 0;
+    while let Some(came) = Some(members[0].node.fetch_small(NodeId(2), &wanted).await.unwrap()).filter(|came| !came.is_empty()) {
+        answers += 1;
+        for body in came {
+            let bytes = body.read(0..body.len()).unwrap().concat();
+            assert!(bodies.contains(&bytes) && hash(&bytes) == body.hash());
+            wanted.retain(|hash| *hash != body.hash());
+        }
+    }
+    assert_eq!(wanted, [hash(&large), hash(&b"nobody has it".to_vec())]);
+    assert_eq!(answers, 2, "a MiB or a little more in each");
+    let nobody = members[0].node.fetch_small(NodeId(3), &wanted).await;
+    assert!(matches!(nobody, Err(Error::Unavailable { .. })), "{nobody:?}");
+    for member in members {
+        member.stop().await;
+    }
+}
+
 /// Rows may come without the bodies to which they refer: every replica takes down what it has to fetch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_only_named_is_missing_wherever_it_is_not() {

@@ -1,21 +1,17 @@
 //! Message bodies on their way between nodes.
 //!
 //! Small ones lie in the request that names them. Larger ones go before it in parts, when the receiver says that it
-//! lacks them; they are staged in its store as those of a session are, and wait in [`Arrivals`] for the request.
-//! What comes is believed by its hash alone. What a node has brought to a leader it keeps in [`Lent`] until it is
-//! answered: the leader need not send it back with the entry.
+//! lacks them; they are staged in its store as those of a session are, and wait in [`super::arrivals`] for the request.
+//! What comes is believed by its hash alone. What a node has brought to a leader it keeps there until it is answered:
+//! the leader need not send it back with the entry.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::time::Duration;
 
 use bytes::Bytes;
-use estafette_storage::{BodyHash, NewBody, Staging, Store};
-use parking_lot::Mutex;
-use tokio::time::Instant;
+use estafette_storage::{BodyHash, NewBody, Store};
 
 use super::Hub;
-use super::wire::{self, Ask, BodyBytes, BodyHead, BodyPart, Done, Refused, Told, Way};
+use super::wire::{self, Ask, BodyHead, BodyPart, Done, Refused, Told, Way};
 use crate::codec::Undecodable;
 use crate::{Error, GroupId, Lane, NodeId, Unreached};
 
@@ -23,100 +19,6 @@ use crate::{Error, GroupId, Lane, NodeId, Unreached};
 pub(crate) const INLINE_BYTES: u64 = 128 << 10;
 /// Bytes of one part of a larger one.
 pub(crate) const PART_BYTES: u64 = 256 << 10;
-/// How long a body that came in parts waits for the request that names it, and how long for its next part.
-const ARRIVAL_WAIT: Duration = Duration::from_secs(60);
-/// Bodies that may be under way to this node in parts, or wait.
-const ARRIVALS_MAX: usize = 1024;
-
-/// Bodies that came in parts.
-#[derive(Default)]
-pub(crate) struct Arrivals(Mutex<Table>);
-
-#[derive(Default)]
-struct Table {
-    coming: HashMap<(NodeId, u64), Coming>,
-    here: HashMap<BodyHash, (NewBody, Instant)>,
-}
-
-struct Coming {
-    staging: Staging,
-    since: Instant,
-}
-
-impl Arrivals {
-    fn waiting(&self, hash: &BodyHash) -> Option<NewBody> {
-        self.0.lock().here.get(hash).map(|(body, _)| body.clone())
-    }
-
-    /// Lets go of what nobody asked for in time.
-    fn sweep(table: &mut Table) {
-        let now = Instant::now();
-        let fresh = |since: Instant| now.duration_since(since) < ARRIVAL_WAIT;
-        table.coming.retain(|_, coming| fresh(coming.since));
-        table.here.retain(|_, (_, since)| fresh(*since));
-    }
-
-    /// What came so far of a body, taken out while a part is added. A first part begins anew.
-    fn take(&self, store: &Store, key: (NodeId, u64), offset: u64) -> Result<Staging, Refused> {
-        let mut table = self.0.lock();
-        Self::sweep(&mut table);
-        if offset > 0 {
-            let coming = table.coming.remove(&key).filter(|coming| coming.staging.len() == offset);
-            return coming.map(|coming| coming.staging).ok_or(Refused::Unknown);
-        }
-        if table.coming.len() + table.here.len() >= ARRIVALS_MAX {
-            return Err(Refused::Storage);
-        }
-        store.stage().map_err(|_| Refused::Storage)
-    }
-
-    fn put_back(&self, key: (NodeId, u64), staging: Staging) {
-        self.0.lock().coming.insert(key, Coming { staging, since: Instant::now() });
-    }
-
-    fn arrived(&self, body: NewBody) {
-        self.0.lock().here.insert(body.hash(), (body, Instant::now()));
-    }
-}
-
-/// Bodies of this node's own proposals that are under way to leaders.
-#[derive(Default)]
-pub(crate) struct Lent(Mutex<HashMap<BodyHash, (NewBody, usize)>>);
-
-impl Lent {
-    /// Keeps the bodies of a proposal until what it gives is dropped.
-    pub(crate) fn keep<'a>(&'a self, bodies: &'a [NewBody]) -> Loan<'a> {
-        let mut lent = self.0.lock();
-        for body in bodies.iter().filter(|body| !body.is_absent()) {
-            lent.entry(body.hash()).or_insert_with(|| (body.clone(), 0)).1 += 1;
-        }
-        Loan { lent: self, bodies }
-    }
-
-    fn find(&self, hash: &BodyHash) -> Option<NewBody> {
-        self.0.lock().get(hash).map(|(body, _)| body.clone())
-    }
-}
-
-/// See [`Lent::keep`].
-pub(crate) struct Loan<'a> {
-    lent: &'a Lent,
-    bodies: &'a [NewBody],
-}
-
-impl Drop for Loan<'_> {
-    fn drop(&mut self) {
-        let mut lent = self.lent.0.lock();
-        for body in self.bodies {
-            if let Entry::Occupied(mut place) = lent.entry(body.hash()) {
-                place.get_mut().1 -= 1;
-                if place.get().1 == 0 {
-                    place.remove();
-                }
-            }
-        }
-    }
-}
 
 /// The bodies of a request to be sent: what the head says of them, and what lies in the tail.
 #[derive(Clone, Default)]
@@ -309,64 +211,6 @@ impl Hub {
             Ok(_) => return Err(Refused::Because("the body does not fit its hash".into())),
         }
         Ok(())
-    }
-
-    /// A part of a body that is here, for a peer that lacks it or has it damaged.
-    pub(crate) fn part_of(
-        &self,
-        hash: BodyHash,
-        offset: u64,
-        bytes_max: u32,
-    ) -> Result<Option<BodyBytes>, Refused> {
-        let body = self.store.body(&hash).map_err(|_| Refused::Storage)?;
-        let Some(body) = body else { return Ok(None) };
-        let stored = NewBody::stored(&body);
-        let end = offset.saturating_add(u64::from(bytes_max).min(PART_BYTES));
-        let bytes = stored.read(offset..end).map_err(|_| Refused::Storage)?.concat();
-        let structure = stored.structure().map(|row| row.to_vec());
-        Ok(Some(BodyBytes { len: body.len(), structure, bytes }))
-    }
-
-    /// Gets a body from a peer that may have it; checked by its hash. `None`: it has none.
-    ///
-    /// # Errors
-    /// The peer does not answer; this store has no room.
-    pub(crate) async fn fetch(
-        &self,
-        from: NodeId,
-        group: GroupId,
-        hash: BodyHash,
-    ) -> Result<Option<NewBody>, Error> {
-        let unreached = |_: Unreached| Error::Unavailable { group };
-        let interrupted = |_| Error::Interrupted { group };
-        let mut staging = self.store.stage()?;
-        loop {
-            let bytes_max = u32::try_from(PART_BYTES).unwrap_or(u32::MAX);
-            let ask = Ask::BodyRead { hash: hash.0, offset: staging.len(), bytes_max };
-            let told: Told<Option<BodyBytes>> =
-                self.ask(from, Lane::Bulk, group, ask, []).await.map_err(unreached)?;
-            let Told::Value(Some(part)) = told else { return Ok(None) };
-            if part.bytes.is_empty() && part.len > staging.len() {
-                return Ok(None);
-            }
-            let BodyBytes { len, structure, bytes } = part;
-            let work = tokio::task::spawn_blocking(move || {
-                let pushed = staging.push(&bytes);
-                (pushed, staging)
-            });
-            let (pushed, grown) = work.await.map_err(interrupted)?;
-            pushed?;
-            staging = grown;
-            if staging.len() >= len {
-                let body =
-                    tokio::task::spawn_blocking(move || staging.finish()).await.map_err(interrupted)??;
-                let body = match structure {
-                    Some(row) => body.with_structure(row.into()),
-                    None => body,
-                };
-                return Ok(Some(body).filter(|body| body.hash() == hash));
-            }
-        }
     }
 }
 

@@ -3,9 +3,11 @@
 //! [`Hub`] is a node's one place for that: it packs requests, gives them to the [`Transport`], and reads answers.
 //! `network` is openraft's client to a peer (`pieces` and `pipeline` are how entries go), `serve` answers what peers ask,
 //! `forward` brings proposals and questions of followers to the leader, `bodies` and `files` carry what is too large for
-//! one request.
+//! one request, `arrivals` keeps it until it is named, and `fetching` gets what is missing.
 
+pub(crate) mod arrivals;
 pub(crate) mod bodies;
+pub(crate) mod fetching;
 pub(crate) mod files;
 pub(crate) mod forward;
 pub(crate) mod network;
@@ -21,7 +23,7 @@ use bytes::Bytes;
 use estafette_storage::Store;
 use serde::Deserialize;
 
-use self::bodies::{Arrivals, Lent};
+use self::arrivals::{Arrivals, Lent};
 use self::files::Files;
 use self::wire::{Ask, Request};
 use crate::{GroupId, Lane, NodeId, Transport, Unreached};

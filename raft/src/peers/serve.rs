@@ -40,6 +40,7 @@ pub(crate) async fn serve(
         (Ask::BodyRead { hash, offset, bytes_max }, _) => {
             told(hub.part_of(estafette_storage::BodyHash(hash), offset, bytes_max))
         }
+        (Ask::BodiesRead { hashes }, _) => told(hub.small_ones(hashes).await),
         (Ask::Whole, _) => told(hub.is_whole().map_err(|_| Refused::Storage)),
         (ask, None) => closed(&ask),
         (ask, Some(group)) => of_group(hub, &group, from, ask, tail).await,
@@ -84,7 +85,9 @@ async fn of_group(hub: &Arc<Hub>, group: &Group, from: NodeId, ask: Ask, tail: B
         Ask::Checksum => told(group.checksum().await.map_err(|error| refused(&error))),
         Ask::Members(order) => told(carry_out(group, order).await),
         Ask::SnapshotPart(part) => told(snapshot_part(hub, inner, from, part, tail).await),
-        Ask::BodyPart(_) | Ask::BodyRead { .. } | Ask::Whole => told::<()>(Err(Refused::Unknown)),
+        Ask::BodyPart(_) | Ask::BodyRead { .. } | Ask::BodiesRead { .. } | Ask::Whole => {
+            told::<()>(Err(Refused::Unknown))
+        }
     }
 }
 
@@ -144,7 +147,10 @@ async fn appended(hub: &Hub, inner: &Inner, append: Append, mut tail: Bytes) -> 
         leader_commit: append.commit.map(LogId::from),
     };
     match inner.raft.append_entries(request).await {
-        Ok(AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)) => Appended::Success,
+        Ok(AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)) => {
+            hub.arrivals.used(&append.bodies);
+            Appended::Success
+        }
         Ok(AppendEntriesResponse::Conflict) => Appended::Conflict,
         Ok(AppendEntriesResponse::HigherVote(vote)) => Appended::HigherVote(VoteRow::from(&vote)),
         Err(_) => Appended::Refused(Refused::Stopped),
@@ -195,7 +201,9 @@ async fn proposed(
         Err(Trouble::Undecodable) => return Proposed::Refused(Refused::Unknown),
         Err(Trouble::Storage) => return Proposed::Refused(Refused::Storage),
     };
-    match group.propose_here(proposal, Some(from)).await {
+    let outcome = group.propose_here(proposal, Some(from)).await;
+    hub.arrivals.used(heads);
+    match outcome {
         Ok((index, answer)) => Proposed::Applied { index, answer: answer.to_vec() },
         Err(Error::Full) => Proposed::Full,
         Err(Error::Interrupted { .. }) => Proposed::Interrupted,

@@ -50,6 +50,8 @@ pub(crate) enum Ask {
     Whole,
     /// The checksum of the node's replica. → [`Told<crate::Checksum>`]
     Checksum,
+    /// Bodies, those of them that are small and there. → [`Told<Vec<SmallBody>>`]
+    BodiesRead { hashes: Vec<[u8; 32]> },
 }
 
 /// See [`Ask::Append`].
@@ -175,6 +177,13 @@ pub(crate) enum Refused {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BodyBytes {
     pub(crate) len: u64,
+    pub(crate) structure: Option<Vec<u8>>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A whole body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SmallBody {
     pub(crate) structure: Option<Vec<u8>>,
     pub(crate) bytes: Vec<u8>,
 }

@@ -1,5 +1,6 @@
 //! Tests of the log store and the state machine as openraft drives them.
 
+mod arrivals;
 mod fixtures;
 mod log;
 mod pipeline;

@@ -9,6 +9,7 @@ use estafette_raft::{GroupId, NodeId};
 use estafette_storage::{Batch, BodyHash, NewBody};
 use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesUnordered};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,13 +66,10 @@ pub(super) async fn mend(engine: Arc<Engine>) {
 }
 
 /// Fetches these, many at once, and writes what came with one sync; false if none was written.
-async fn fetch(engine: &Engine, missing: Vec<BodyHash>) -> bool {
-    let fetched = stream::iter(missing)
-        .map(|hash| one(engine, hash))
-        .buffer_unordered(FETCHES)
-        .filter_map(async |body| body)
-        .collect::<Vec<NewBody>>()
-        .await;
+async fn fetch(engine: &Engine, mut missing: Vec<BodyHash>) -> bool {
+    let mut fetched = together(engine, &mut missing).await;
+    let others = stream::iter(missing).map(|hash| one(engine, hash)).buffer_unordered(FETCHES);
+    fetched.extend(others.filter_map(async |body| body).collect::<Vec<NewBody>>().await);
     if fetched.is_empty() {
         return false;
     }
@@ -81,6 +79,23 @@ async fn fetch(engine: &Engine, missing: Vec<BodyHash>) -> bool {
         pause(engine, bytes).await;
     }
     written
+}
+
+/// The small ones of these that one node has, and takes them out: each request brings many.
+async fn together(engine: &Engine, missing: &mut Vec<BodyHash>) -> Vec<NewBody> {
+    let mut fetched = Vec::new();
+    let Some(node) = missing.first().and_then(|hash| peers(engine, hash).next()) else { return fetched };
+    while !missing.is_empty() {
+        let asked = engine.cluster.raft().fetch_small(node, missing);
+        let Ok(Ok(came)) = tokio::time::timeout(SLOW, asked).await else { break };
+        if came.is_empty() {
+            break;
+        }
+        let names: BTreeSet<BodyHash> = came.iter().map(NewBody::hash).collect();
+        missing.retain(|hash| !names.contains(hash));
+        fetched.extend(came);
+    }
+    fetched
 }
 
 /// Brings a body that a reader waits for, before its turn; false if it could not be had in time.
@@ -175,11 +190,7 @@ pub(super) async fn scrub(engine: Arc<Engine>) {
 /// A body from any node that has it: bodies belong to no group. One that is slow to answer holds up nobody, as the next is
 /// asked meanwhile.
 async fn one(engine: &Engine, hash: BodyHash) -> Option<NewBody> {
-    let mut peers: Vec<NodeId> = engine.directory.read().nodes().map(|node| node.id).collect();
-    peers.retain(|node| *node != engine.cluster.id() && engine.cluster.reaches(*node));
-    let turn = usize::from(hash.0[0]).checked_rem(peers.len()).unwrap_or(0);
-    peers.rotate_left(turn);
-    let (mut left, mut asked) = (peers.into_iter(), FuturesUnordered::new());
+    let (mut left, mut asked) = (peers(engine, &hash), FuturesUnordered::new());
     loop {
         let more = left.next();
         let is_last = more.is_none();
@@ -201,6 +212,15 @@ async fn one(engine: &Engine, hash: BodyHash) -> Option<NewBody> {
             }
         }
     }
+}
+
+/// Who can be asked for a body, in an order that spreads the work.
+fn peers(engine: &Engine, hash: &BodyHash) -> impl Iterator<Item = NodeId> {
+    let mut peers: Vec<NodeId> = engine.directory.read().nodes().map(|node| node.id).collect();
+    peers.retain(|node| *node != engine.cluster.id() && engine.cluster.reaches(*node));
+    let turn = usize::from(hash.0[0]).checked_rem(peers.len()).unwrap_or(0);
+    peers.rotate_left(turn);
+    peers.into_iter()
 }
 
 async fn from_node(engine: &Engine, node: NodeId, hash: BodyHash) -> Option<NewBody> {

@@ -1,0 +1,119 @@
+//! Bodies that this node keeps for a while: what came in parts ahead of the request that names it, and what it has itself
+//! brought to a leader.
+//!
+//! Both are let go of when the request has been carried out. What nobody asks for goes after a time.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::Duration;
+
+use estafette_storage::{BodyHash, NewBody, Staging, Store};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::wire::{BodyHead, Refused, Way};
+use crate::NodeId;
+
+/// How long a body that came in parts waits for the request that names it, and how long for its next part.
+const ARRIVAL_WAIT: Duration = Duration::from_secs(60);
+/// Bodies that may be under way to this node in parts, or wait for the request that names them to be carried out.
+pub(crate) const ARRIVALS_MAX: usize = 1024;
+
+/// Bodies that came in parts.
+#[derive(Default)]
+pub(crate) struct Arrivals(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    coming: HashMap<(NodeId, u64), Coming>,
+    here: HashMap<BodyHash, (NewBody, Instant)>,
+}
+
+struct Coming {
+    staging: Staging,
+    since: Instant,
+}
+
+impl Arrivals {
+    pub(super) fn waiting(&self, hash: &BodyHash) -> Option<NewBody> {
+        self.0.lock().here.get(hash).map(|(body, _)| body.clone())
+    }
+
+    /// Lets go of what nobody asked for in time.
+    fn sweep(table: &mut Table) {
+        let now = Instant::now();
+        let fresh = |since: Instant| now.duration_since(since) < ARRIVAL_WAIT;
+        table.coming.retain(|_, coming| fresh(coming.since));
+        table.here.retain(|_, (_, since)| fresh(*since));
+    }
+
+    /// What came so far of a body, taken out while a part is added. A first part begins anew.
+    pub(super) fn take(&self, store: &Store, key: (NodeId, u64), offset: u64) -> Result<Staging, Refused> {
+        let mut table = self.0.lock();
+        Self::sweep(&mut table);
+        if offset > 0 {
+            let coming = table.coming.remove(&key).filter(|coming| coming.staging.len() == offset);
+            return coming.map(|coming| coming.staging).ok_or(Refused::Unknown);
+        }
+        if table.coming.len() + table.here.len() >= ARRIVALS_MAX {
+            return Err(Refused::Storage);
+        }
+        store.stage().map_err(|_| Refused::Storage)
+    }
+
+    pub(super) fn put_back(&self, key: (NodeId, u64), staging: Staging) {
+        self.0.lock().coming.insert(key, Coming { staging, since: Instant::now() });
+    }
+
+    /// What these requests named is in the store now, or never will be: it need not be kept.
+    pub(crate) fn used(&self, heads: &[BodyHead]) {
+        let before: Vec<_> = heads.iter().filter(|head| head.way == Way::Before).collect();
+        if !before.is_empty() {
+            let mut table = self.0.lock();
+            before.iter().for_each(|head| drop(table.here.remove(&BodyHash(head.hash))));
+        }
+    }
+
+    pub(super) fn arrived(&self, body: NewBody) {
+        self.0.lock().here.insert(body.hash(), (body, Instant::now()));
+    }
+}
+
+/// Bodies of this node's own proposals that are under way to leaders.
+#[derive(Default)]
+pub(crate) struct Lent(Mutex<HashMap<BodyHash, (NewBody, usize)>>);
+
+impl Lent {
+    /// Keeps the bodies of a proposal until what it gives is dropped.
+    pub(crate) fn keep<'a>(&'a self, bodies: &'a [NewBody]) -> Loan<'a> {
+        let mut lent = self.0.lock();
+        for body in bodies.iter().filter(|body| !body.is_absent()) {
+            lent.entry(body.hash()).or_insert_with(|| (body.clone(), 0)).1 += 1;
+        }
+        Loan { lent: self, bodies }
+    }
+
+    pub(super) fn find(&self, hash: &BodyHash) -> Option<NewBody> {
+        self.0.lock().get(hash).map(|(body, _)| body.clone())
+    }
+}
+
+/// See [`Lent::keep`].
+pub(crate) struct Loan<'a> {
+    lent: &'a Lent,
+    bodies: &'a [NewBody],
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        let mut lent = self.lent.0.lock();
+        for body in self.bodies {
+            if let Entry::Occupied(mut place) = lent.entry(body.hash()) {
+                place.get_mut().1 -= 1;
+                if place.get().1 == 0 {
+                    place.remove();
+                }
+            }
+        }
+    }
+}
