@@ -342,7 +342,9 @@ async fn small_bodies_are_brought_many_at_once() {
     let mut wanted: Vec<BodyHash> = bodies.iter().map(hash).collect();
     wanted.extend([hash(&large), hash(&b"nobody has it".to_vec())]);
     let mut answers = 0;
-    while let Some(came) = Some(members[0].node.fetch_small(NodeId(2), &wanted).await.unwrap()).filter(|came| !came.is_empty()) {
+    while let Some(came) =
+        Some(members[0].node.fetch_small(NodeId(2), &wanted).await.unwrap()).filter(|came| !came.is_empty())
+    {
         answers += 1;
         for body in came {
             let bytes = body.read(0..body.len()).unwrap().concat();
