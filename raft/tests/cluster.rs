@@ -75,6 +75,9 @@ async fn a_body_is_not_sent_back_to_who_brought_it() {
     let (small, large) = (vec![7; 100_000], vec![8; 3_000_000]);
     by.group.propose(with_body(1, &small)).await.unwrap();
     by.group.propose(with_body(2, &large)).await.unwrap();
+    for member in &members {
+        member.group.fresh().await.unwrap();
+    }
     let to_who_brought = net.sent(leads, by.id) - before[2];
     assert!(to_who_brought < 50_000, "{to_who_brought}");
     assert!(net.sent(by.id, leads) - before[0] > 3_100_000);
