@@ -18,6 +18,7 @@ use crate::company::Company;
 use crate::error::Error;
 use crate::log::Shared;
 use crate::peers::Hub;
+use crate::peers::arrivals::Loan;
 use crate::peers::forward::{self, Questions};
 use crate::proposer::{Answer, Waiting};
 use crate::snapshot;
@@ -53,6 +54,8 @@ pub(crate) struct Limits {
 /// How long a caller at a follower waits for the rows of what the leader has done for it. Past it the caller is told that it
 /// is done, which is true, though this node cannot show it yet.
 const READABLE_WAIT: Duration = Duration::from_secs(30);
+/// How long bodies are kept for an entry that others had first.
+const LEND_WAIT: Duration = Duration::from_secs(1);
 /// Between two tries to find a leader, when nothing changes.
 const LEADER_PAUSE: Duration = Duration::from_millis(50);
 
@@ -132,14 +135,30 @@ impl Group {
         match self.0.standing.leader() {
             Leader::Here => Ok(self.propose_here(proposal.clone(), None).await?.1),
             Leader::There(leader) => {
+                let loan = self.0.hub.lent.keep(&proposal.bodies);
                 let (index, answer) = forward::propose(&self.0.hub, leader, group, proposal, until).await?;
                 if until == Until::Readable {
                     self.show(index).await;
+                } else {
+                    self.lend_on(loan, index);
                 }
                 Ok(answer)
             }
             Leader::Nobody => Err(Error::NotLeader { group, leader: None }),
         }
+    }
+
+    /// Others had the entry first: its bodies are kept until it has come here too, or a moment, as the leader need not send
+    /// them.
+    fn lend_on(&self, loan: Loan, index: u64) {
+        let mut written = self.0.shared.written.subscribe();
+        if loan.is_empty() || *written.borrow_and_update() >= index {
+            return;
+        }
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(LEND_WAIT, written.wait_for(|written| *written >= index)).await;
+            drop(loan);
+        });
     }
 
     /// Waits for the rows of what is done in any case: a replica that lags only makes its caller wait.

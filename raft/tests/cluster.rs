@@ -356,7 +356,7 @@ async fn small_bodies_are_brought_many_at_once() {
         }
     }
     assert_eq!(wanted, [hash(&large), hash(&b"nobody has it".to_vec())]);
-    assert_eq!(answers, 2, "a MiB or a little more in each");
+    assert_eq!(answers, 7, "256 KiB or a little more in each");
     let nobody = members[0].node.fetch_small(NodeId(3), &wanted).await;
     assert!(matches!(nobody, Err(Error::Unavailable { .. })), "{nobody:?}");
     for member in members {

@@ -160,7 +160,7 @@ impl Reach {
         self.propose_within(proposal, again, self.patience.from_now()).await
     }
 
-    /// The same, no longer than `wait` says.
+    /// The same, no longer than `wait` says and as far as it says.
     ///
     /// # Errors
     /// As [`Reach::propose`].

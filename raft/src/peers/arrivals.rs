@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use estafette_storage::{BodyHash, NewBody, Staging, Store};
@@ -26,7 +27,15 @@ pub(crate) struct Arrivals(Mutex<Table>);
 #[derive(Default)]
 struct Table {
     coming: HashMap<(NodeId, u64), Coming>,
-    here: HashMap<BodyHash, (NewBody, Instant)>,
+    here: HashMap<BodyHash, Here>,
+}
+
+/// A body that waits for the requests that name it.
+struct Here {
+    body: NewBody,
+    /// How often it came, but for requests that have used it.
+    wanted: usize,
+    since: Instant,
 }
 
 struct Coming {
@@ -36,7 +45,7 @@ struct Coming {
 
 impl Arrivals {
     pub(super) fn waiting(&self, hash: &BodyHash) -> Option<NewBody> {
-        self.0.lock().here.get(hash).map(|(body, _)| body.clone())
+        self.0.lock().here.get(hash).map(|here| here.body.clone())
     }
 
     /// Lets go of what nobody asked for in time.
@@ -44,7 +53,7 @@ impl Arrivals {
         let now = Instant::now();
         let fresh = |since: Instant| now.duration_since(since) < ARRIVAL_WAIT;
         table.coming.retain(|_, coming| fresh(coming.since));
-        table.here.retain(|_, (_, since)| fresh(*since));
+        table.here.retain(|_, here| fresh(here.since));
     }
 
     /// What came so far of a body, taken out while a part is added. A first part begins anew.
@@ -70,12 +79,22 @@ impl Arrivals {
         let before: Vec<_> = heads.iter().filter(|head| head.way == Way::Before).collect();
         if !before.is_empty() {
             let mut table = self.0.lock();
-            before.iter().for_each(|head| drop(table.here.remove(&BodyHash(head.hash))));
+            for head in before {
+                if let Entry::Occupied(mut place) = table.here.entry(BodyHash(head.hash)) {
+                    place.get_mut().wanted = place.get().wanted.saturating_sub(1);
+                    if place.get().wanted == 0 {
+                        place.remove();
+                    }
+                }
+            }
         }
     }
 
     pub(super) fn arrived(&self, body: NewBody) {
-        self.0.lock().here.insert(body.hash(), (body, Instant::now()));
+        let mut table = self.0.lock();
+        // Another request may be about to use the one that came before.
+        let wanted = table.here.get(&body.hash()).map_or(0, |here| here.wanted) + 1;
+        table.here.insert(body.hash(), Here { body, wanted, since: Instant::now() });
     }
 }
 
@@ -84,13 +103,17 @@ impl Arrivals {
 pub(crate) struct Lent(Mutex<HashMap<BodyHash, (NewBody, usize)>>);
 
 impl Lent {
-    /// Keeps the bodies of a proposal until what it gives is dropped.
-    pub(crate) fn keep<'a>(&'a self, bodies: &'a [NewBody]) -> Loan<'a> {
+    /// Keeps the bodies of a proposal until what it gives is dropped; but for those that are in the store, as they are found
+    /// there, and absent ones.
+    pub(crate) fn keep(self: &Arc<Self>, bodies: &[NewBody]) -> Loan {
         let mut lent = self.0.lock();
-        for body in bodies.iter().filter(|body| !body.is_absent()) {
+        let own = bodies.iter().filter(|body| body.is_staged() || body.bytes_held() > 0);
+        let hashes = own.map(|body| {
             lent.entry(body.hash()).or_insert_with(|| (body.clone(), 0)).1 += 1;
-        }
-        Loan { lent: self, bodies }
+            body.hash()
+        });
+        let hashes = hashes.collect();
+        Loan { lent: Arc::clone(self), hashes }
     }
 
     pub(super) fn find(&self, hash: &BodyHash) -> Option<NewBody> {
@@ -99,16 +122,23 @@ impl Lent {
 }
 
 /// See [`Lent::keep`].
-pub(crate) struct Loan<'a> {
-    lent: &'a Lent,
-    bodies: &'a [NewBody],
+pub(crate) struct Loan {
+    lent: Arc<Lent>,
+    hashes: Vec<BodyHash>,
 }
 
-impl Drop for Loan<'_> {
+impl Loan {
+    /// True if nothing is kept by it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+}
+
+impl Drop for Loan {
     fn drop(&mut self) {
         let mut lent = self.lent.0.lock();
-        for body in self.bodies {
-            if let Entry::Occupied(mut place) = lent.entry(body.hash()) {
+        for hash in &self.hashes {
+            if let Entry::Occupied(mut place) = lent.entry(*hash) {
                 place.get_mut().1 -= 1;
                 if place.get().1 == 0 {
                     place.remove();

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use estafette_storage::{BodyHash, NewBody, Store};
+use futures_util::{TryStreamExt, stream};
 
 use super::Hub;
 use super::wire::{self, Ask, BodyHead, BodyPart, Done, Refused, Told, Way};
@@ -17,6 +18,8 @@ use crate::{Error, GroupId, Lane, NodeId, Unreached};
 
 /// Longest body that lies in the request that names it.
 pub(crate) const INLINE_BYTES: u64 = 128 << 10;
+/// Bodies of one request that are sent in parts at the same time.
+const PUSHES: usize = 8;
 /// Bytes of one part of a larger one.
 pub(crate) const PART_BYTES: u64 = 256 << 10;
 
@@ -173,18 +176,16 @@ impl Hub {
         missing: &[[u8; 32]],
         source: impl Fn(BodyHash) -> Option<NewBody>,
     ) -> Result<(), Unpushed> {
-        for hash in missing {
+        let bodies = missing.iter().map(|hash| {
             let hash = BodyHash(*hash);
-            let body = match source(hash) {
-                Some(body) => body,
-                None => {
-                    let found = self.store.body(&hash).ok().flatten().ok_or(Unpushed::Unreadable)?;
-                    NewBody::stored(&found)
-                }
+            let stored = || {
+                let found = self.store.body(&hash).ok().flatten().ok_or(Unpushed::Unreadable)?;
+                Ok(NewBody::stored(&found))
             };
-            self.push(to, group, body).await?;
-        }
-        Ok(())
+            source(hash).map_or_else(stored, Ok)
+        });
+        let pushed = stream::iter(bodies.collect::<Vec<_>>());
+        pushed.try_for_each_concurrent(PUSHES, |body| self.push(to, group, body)).await
     }
 
     /// Takes a part of a body that a peer sends; `bytes`: the part, and behind it the structure row if there is one.

@@ -14,8 +14,8 @@ use crate::{Error, GroupId, Lane, NodeId, Unreached};
 
 /// Bodies that may be asked for at once.
 pub(crate) const SMALL_MAX: usize = 256;
-/// Bytes of bodies in one answer, but for the last one of them.
-const SMALL_BYTES: usize = 1 << 20;
+/// Bytes of bodies in one answer, but for the last one of them: it comes within a moment also by a slow link.
+const SMALL_BYTES: usize = 256 << 10;
 
 impl Hub {
     /// A part of a body that is here, for a peer that lacks it or has it damaged.

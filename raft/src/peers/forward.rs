@@ -25,7 +25,6 @@ pub(crate) async fn propose(
     proposal: &Proposal,
     until: Until,
 ) -> Result<(u64, Bytes), Error> {
-    let _kept = hub.lent.keep(&proposal.bodies);
     let mut bodies = Outgoing::default();
     for body in &proposal.bodies {
         bodies.add(body)?;

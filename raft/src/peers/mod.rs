@@ -33,7 +33,7 @@ pub(crate) struct Hub {
     pub(crate) id: NodeId,
     pub(crate) store: Store,
     pub(crate) arrivals: Arrivals,
-    pub(crate) lent: Lent,
+    pub(crate) lent: Arc<Lent>,
     pub(crate) files: Files,
     transport: Arc<dyn Transport>,
 }
@@ -44,7 +44,7 @@ impl Hub {
             id,
             store,
             arrivals: Arrivals::default(),
-            lent: Lent::default(),
+            lent: Arc::default(),
             files: Files::new(snapshots),
             transport,
         }

@@ -134,6 +134,8 @@ where
 
 /// A request, or the next one in its place that has entries, if that comes soon enough. `told`: up to where the peer knows
 /// that all is committed. None: there are no more requests.
+///
+/// What does not say that all is committed that was sent goes at once: an answer that it holds back may be awaited.
 async fn with_entries<S>(
     peer: &Peer,
     mut request: AppendEntriesRequest<Types>,
@@ -144,7 +146,7 @@ async fn with_entries<S>(
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
 {
-    if peer.shared.commit_wait.is_zero() {
+    if peer.shared.commit_wait.is_zero() || request.leader_commit < request.prev_log_id {
         return Some(request);
     }
     let mut awaited = peer.shared.awaited.subscribe();
@@ -154,7 +156,10 @@ where
             biased;
             next = requests.next() => {
                 request = next?;
-                ends.taken(&request);
+                // One end stands for all words of which the newest is sent.
+                if !request.entries.is_empty() {
+                    ends.taken(&request);
+                }
             }
             _ = awaited.wait_for(|index| *index > told) => break,
             () = &mut end => break,

@@ -243,6 +243,8 @@ pub(crate) fn take(tail: &mut Bytes, bytes: u64) -> Result<Bytes, Undecodable> {
 mod tests {
     use super::*;
     use crate::NodeId;
+    use crate::codec::log_id;
+    use crate::types::Vote;
 
     #[test]
     fn requests_and_answers_come_back() {
@@ -269,6 +271,22 @@ mod tests {
     fn fixture_of_version_1() {
         let asked = Request { group: 16, ask: Ask::Index };
         assert_eq!(request(&asked, []).concat(), [1, 0, 0, 0, 2, 16, 4]);
+        let body = BodyHead { hash: [7; 32], len: 4, way: Way::Before };
+        let ask = Ask::Propose { command_bytes: 3, bodies: vec![body.clone()], reads: true };
+        let named = [&[1][..], &[7; 32], &[4, 1]].concat();
+        let proposed = [&[1, 0, 0, 0, 39, 16, 3, 3][..], &named, &[1]].concat();
+        assert_eq!(request(&Request { group: 16, ask }, []).concat(), proposed);
+        let id = || Some(LogIdRow::from(&log_id(1, 2, 9)));
+        let vote = VoteRow::from(&Vote::new_committed(1, 2));
+        let (prev, commit) = (id(), id());
+        let append =
+            Append { vote, prev, follows: true, commit, entries: vec![(10, 300)], bodies: vec![body] };
+        let appended = [&[16, 0, 1, 2, 1, 1, 1, 2, 9, 1, 1, 1, 2, 9, 1, 10, 0xac, 2][..], &named].concat();
+        let bytes = request(&Request { group: 16, ask: Ask::Append(append) }, []).concat();
+        assert_eq!(bytes[5..], appended);
+        let hashes = vec![[7; 32]];
+        let bytes = request(&Request { group: 16, ask: Ask::BodiesRead { hashes } }, []).concat();
+        assert_eq!(bytes[5..], [&[16, 12, 1][..], &[7; 32]].concat());
         assert_eq!(answer(&Told::Value(300_u64)), &[1, 0, 0xac, 2][..]);
         assert_eq!(answer(&Done::Refused(Refused::NotLeader(Some(2)))), &[1, 1, 0, 1, 2][..]);
     }

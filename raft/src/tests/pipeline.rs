@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::stream::{self, BoxStream, StreamExt};
 use openraft::RaftNetworkFactory;
 use openraft::raft::AppendEntriesRequest;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::{GROUP, entry};
 use crate::codec::log_id;
@@ -19,6 +20,9 @@ use crate::peers::wire::{self, Appended, Ask};
 use crate::peers::{Hub, pipeline};
 use crate::types::{Entry, LogId, Types, Vote};
 use crate::{Call, Lane, NodeId, Transport};
+
+/// Longest wait for anything.
+const LONG: Duration = Duration::from_secs(30);
 
 /// A peer that takes all, requests without entries only as they are let through.
 struct Peer {
@@ -100,38 +104,88 @@ async fn an_answer_does_not_vouch_for_what_was_asked_later() {
     assert_eq!(answers, [Some(2), Some(4)]);
 }
 
+/// Requests as they are sent, one after the other.
+fn fed() -> (UnboundedSender<AppendEntriesRequest<Types>>, BoxStream<'static, AppendEntriesRequest<Types>>) {
+    let (give, take) = tokio::sync::mpsc::unbounded_channel();
+    (give, stream::unfold(take, |mut take| async move { Some((take.recv().await?, take)) }).boxed())
+}
+
+/// Entries, and word that all of them are committed.
+fn entries_and_word() -> [AppendEntriesRequest<Types>; 2] {
+    let [entries, word, _] = requests();
+    [entries, AppendEntriesRequest { leader_commit: Some(log_id(1, 1, 2)), ..word }]
+}
+
+type Answers<'a> = openraft::base::BoxStream<'a, pipeline::Told>;
+
+/// The end of the next answer, if it comes soon.
+async fn soon(told: &mut Answers<'_>, within: Duration) -> Option<u64> {
+    let answer = tokio::time::timeout(within, told.next()).await.ok()?;
+    answer.unwrap().unwrap().unwrap().map(|last| last.index)
+}
+
 /// Neither does it for word of a commit that went with the entries behind it.
 #[tokio::test]
 async fn word_of_a_commit_goes_with_the_entries_behind_it() {
     let sender = Sender::new(10_000).await;
-    let (give, take) = tokio::sync::mpsc::unbounded_channel();
-    let taken = stream::unfold(take, |mut take| async move { Some((take.recv().await?, take)) });
-    let mut told = pipeline::run(&sender.peer, Box::pin(taken));
-    let [entries, word, more] = requests();
-    give.send(entries).unwrap();
-    give.send(word).unwrap();
-    let early = tokio::time::timeout(Duration::from_millis(200), told.next()).await;
-    assert!(early.is_err(), "the lease would count from the word, of which nobody has heard: {early:?}");
+    let (give, requests_fed) = fed();
+    let mut told = pipeline::run(&sender.peer, requests_fed);
+    for request in entries_and_word() {
+        give.send(request).unwrap();
+    }
+    let early = soon(&mut told, Duration::from_millis(200)).await;
+    assert_eq!(early, None, "the lease would count from the word, of which nobody has heard");
+    let [_, _, more] = requests();
     give.send(more).unwrap();
-    assert_eq!(told.next().await.unwrap().unwrap().unwrap().map(|last| last.index), Some(4));
+    assert_eq!(soon(&mut told, LONG).await, Some(4));
     assert_eq!(*sender.came.lock(), [1, 2]);
 }
 
-/// It goes alone when nothing follows in time, and at once when somebody waits for it.
+/// It goes alone when nothing follows in time, and several go as one.
 #[tokio::test]
 async fn word_of_a_commit_does_not_wait_for_long() {
-    for awaited in [false, true] {
-        let sender = Sender::new(if awaited { 10_000 } else { 50 }).await;
-        if awaited {
-            sender.shared.awaits(2);
-        }
-        sender.empties.add_permits(1);
-        let [entries, mut word, _] = requests();
-        word.leader_commit = Some(log_id(1, 1, 2));
-        let both = stream::iter([entries, word]).chain(stream::pending());
-        let mut told = pipeline::run(&sender.peer, Box::pin(both));
-        let answer = tokio::time::timeout(Duration::from_secs(5), told.next()).await.unwrap();
-        assert_eq!(answer.unwrap().unwrap().unwrap().map(|last| last.index), Some(2));
-        assert_eq!(*sender.came.lock(), [1, 0]);
+    let sender = Sender::new(50).await;
+    sender.empties.add_permits(1);
+    let (give, requests_fed) = fed();
+    let mut told = pipeline::run(&sender.peer, requests_fed);
+    let [entries, word] = entries_and_word();
+    for request in [entries, word.clone(), word] {
+        give.send(request).unwrap();
     }
+    assert_eq!(soon(&mut told, LONG).await, Some(2));
+    assert_eq!(*sender.came.lock(), [1, 0]);
+}
+
+/// And at once where somebody waits for it, or for the answer to entries that it does not reach.
+#[tokio::test]
+async fn word_of_a_commit_goes_at_once_when_it_is_awaited() {
+    let sender = Sender::new(60_000).await;
+    sender.empties.add_permits(2);
+    let (give, requests_fed) = fed();
+    let mut told = pipeline::run(&sender.peer, requests_fed);
+    for request in entries_and_word() {
+        give.send(request).unwrap();
+    }
+    assert_eq!(soon(&mut told, Duration::from_millis(200)).await, None);
+    sender.shared.awaits(2);
+    assert_eq!(soon(&mut told, LONG).await, Some(2));
+    let [_, word, more] = requests();
+    give.send(more).unwrap();
+    give.send(AppendEntriesRequest {
+        prev_log_id: Some(log_id(1, 1, 4)),
+        leader_commit: Some(log_id(1, 1, 3)),
+        ..word
+    })
+    .unwrap();
+    assert_eq!(soon(&mut told, LONG).await, Some(4));
+    assert_eq!(*sender.came.lock(), [1, 0, 2, 0]);
+}
+
+/// What was sent before the requests end is answered, with a word that waits or without.
+#[tokio::test]
+async fn the_end_of_requests_ends_the_wait() {
+    let sender = Sender::new(60_000).await;
+    let mut told = pipeline::run(&sender.peer, stream::iter(entries_and_word()));
+    assert!(tokio::time::timeout(LONG, told.next()).await.unwrap().is_none());
+    assert_eq!(*sender.came.lock(), [1]);
 }

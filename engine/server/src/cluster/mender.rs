@@ -81,19 +81,22 @@ async fn fetch(engine: &Engine, mut missing: Vec<BodyHash>) -> bool {
     written
 }
 
-/// The small ones of these that one node has, and takes them out: each request brings many.
+/// Brings the small ones of these and takes them out: each request brings many.
 async fn together(engine: &Engine, missing: &mut Vec<BodyHash>) -> Vec<NewBody> {
     let mut fetched = Vec::new();
-    let Some(node) = missing.first().and_then(|hash| peers(engine, hash).next()) else { return fetched };
-    while !missing.is_empty() {
-        let asked = engine.cluster.raft().fetch_small(node, missing);
-        let Ok(Ok(came)) = tokio::time::timeout(SLOW, asked).await else { break };
-        if came.is_empty() {
-            break;
+    let Some(first) = missing.first().copied() else { return fetched };
+    for node in peers(engine, &first) {
+        // From this one, as long as it gives any.
+        while !missing.is_empty() {
+            let asked = engine.cluster.raft().fetch_small(node, missing);
+            let Ok(Ok(came)) = tokio::time::timeout(SLOW, asked).await else { break };
+            if came.is_empty() {
+                break;
+            }
+            let names: BTreeSet<BodyHash> = came.iter().map(NewBody::hash).collect();
+            missing.retain(|hash| !names.contains(hash));
+            fetched.extend(came);
         }
-        let names: BTreeSet<BodyHash> = came.iter().map(NewBody::hash).collect();
-        missing.retain(|hash| !names.contains(hash));
-        fetched.extend(came);
     }
     fetched
 }

@@ -61,8 +61,8 @@ const SHARDS_MAX: u32 = 4;
 pub(crate) struct NodeConfig {
     /// The name by which it greets clients; empty for the host's own name.
     pub(crate) hostname: String,
-    /// Shards of mailboxes made for each node, at its first start or as it joins; 0 for one for each four processors, at
-    /// most four.
+    /// Shards of mailboxes made at the first start, and for each node that joins while this one leads the control group; 0
+    /// for one for each four processors, at most four.
     pub(crate) shards: u32,
     /// Threads that serve sessions; 0 for one for each processor.
     pub(crate) threads: usize,
