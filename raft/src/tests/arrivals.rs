@@ -38,12 +38,12 @@ async fn bodies_that_were_used_make_room_for_others() {
     let snapshots = counter::settings(folder.path()).snapshots;
     let hub = Hub::new(NodeId(1), store, Arc::new(Nobody), snapshots);
     for number in 0..ARRIVALS_MAX + 10 {
-        let head = arrives(&hub, number).await.unwrap();
-        let bodies = hub.received(&[head.clone()], &mut Bytes::new()).unwrap();
-        assert_eq!(bodies.values().map(NewBody::len).sum::<u64>(), head.len);
-        hub.arrivals.used(&[head.clone()]);
-        let missing = hub.received(&[head.clone()], &mut Bytes::new()).unwrap_err();
-        assert_eq!(missing, Trouble::Missing(vec![head.hash]));
+        let heads = [arrives(&hub, number).await.unwrap()];
+        let bodies = hub.received(&heads, &mut Bytes::new()).unwrap();
+        assert_eq!(bodies.values().map(NewBody::len).sum::<u64>(), heads[0].len);
+        hub.arrivals.used(&heads);
+        let missing = hub.received(&heads, &mut Bytes::new()).unwrap_err();
+        assert_eq!(missing, Trouble::Missing(vec![heads[0].hash]));
     }
     // Those that nobody has used have a limit.
     for number in 0..ARRIVALS_MAX {
