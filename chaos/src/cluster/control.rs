@@ -12,9 +12,10 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// For a command that has only to be answered, and for one that waits until data has moved.
+/// For a command that has only to be answered, and for one that waits until data has moved: gigabytes, after many rounds,
+/// over processors and disks that all share.
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
-const MOVE_WAIT: Duration = Duration::from_secs(180);
+const MOVE_WAIT: Duration = Duration::from_secs(600);
 /// For all rows of all replicas to be read.
 const COMPARE_WAIT: Duration = Duration::from_secs(60);
 /// What the comparison says of replicas that it could not compare.

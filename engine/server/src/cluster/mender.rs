@@ -8,17 +8,19 @@ use crate::engine::Engine;
 use estafette_raft::{GroupId, NodeId};
 use estafette_storage::{Batch, BodyHash, NewBody};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::{self, FuturesUnordered};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Between two looks when nothing is missing.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
 /// Between two steps of the scrub.
 const SCRUB_PAUSE: Duration = Duration::from_secs(1);
 /// Bodies written in one go.
-const BODIES: usize = 128;
+const BODIES: usize = 256;
 /// Bodies that are under way at once.
 const FETCHES: usize = 16;
 /// How long a node may take before another is asked as well.
@@ -67,6 +69,7 @@ pub(super) async fn mend(engine: Arc<Engine>) {
 
 /// Fetches these, many at once, and writes what came with one sync; false if none was written.
 async fn fetch(engine: &Engine, mut missing: Vec<BodyHash>) -> bool {
+    let since = Instant::now();
     let mut fetched = together(engine, &mut missing).await;
     let others = stream::iter(missing).map(|hash| one(engine, hash)).buffer_unordered(FETCHES);
     fetched.extend(others.filter_map(async |body| body).collect::<Vec<NewBody>>().await);
@@ -76,27 +79,40 @@ async fn fetch(engine: &Engine, mut missing: Vec<BodyHash>) -> bool {
     let bytes = fetched.iter().map(NewBody::len).sum();
     let written = write(engine, fetched).await;
     if written {
-        pause(engine, bytes).await;
+        pause(engine, since, bytes).await;
     }
     written
 }
 
-/// Brings the small ones of these and takes them out: each request brings many.
+/// Brings the small ones of these and takes them out. Each node is asked for a part of them at the same time; what it does not
+/// have, the next one is asked for.
 async fn together(engine: &Engine, missing: &mut Vec<BodyHash>) -> Vec<NewBody> {
     let mut fetched = Vec::new();
-    let Some(first) = missing.first().copied() else { return fetched };
-    for node in peers(engine, &first) {
-        // From this one, as long as it gives any.
-        while !missing.is_empty() {
-            let asked = engine.cluster.raft().fetch_small(node, missing);
-            let Ok(Ok(came)) = tokio::time::timeout(SLOW, asked).await else { break };
-            if came.is_empty() {
-                break;
-            }
-            let names: BTreeSet<BodyHash> = came.iter().map(NewBody::hash).collect();
-            missing.retain(|hash| !names.contains(hash));
-            fetched.extend(came);
+    let peers: Vec<NodeId> = missing.first().map(|hash| peers(engine, hash).collect()).unwrap_or_default();
+    for turn in 0..peers.len() {
+        let part = missing.len().div_ceil(peers.len()).max(1);
+        let parts = missing.chunks(part).zip(peers.iter().cycle().skip(turn));
+        let came =
+            join_all(parts.map(|(part, node)| small_ones(engine, *node, part.to_vec()))).await.concat();
+        let names: BTreeSet<BodyHash> = came.iter().map(NewBody::hash).collect();
+        missing.retain(|hash| !names.contains(hash));
+        fetched.extend(came);
+    }
+    fetched
+}
+
+/// The small ones of these that a node has: each request brings many.
+async fn small_ones(engine: &Engine, node: NodeId, mut wanted: Vec<BodyHash>) -> Vec<NewBody> {
+    let mut fetched = Vec::new();
+    while !wanted.is_empty() {
+        let asked = engine.cluster.raft().fetch_small(node, &wanted);
+        let Ok(Ok(came)) = tokio::time::timeout(SLOW, asked).await else { break };
+        if came.is_empty() {
+            break;
         }
+        let names: BTreeSet<BodyHash> = came.iter().map(NewBody::hash).collect();
+        wanted.retain(|hash| !names.contains(hash));
+        fetched.extend(came);
     }
     fetched
 }
@@ -236,9 +252,9 @@ async fn from_node(engine: &Engine, node: NodeId, hash: BodyHash) -> Option<NewB
     }
 }
 
-/// Keeps to the rate that is set.
-async fn pause(engine: &Engine, bytes: u64) {
+/// Keeps to the rate that is set, for what was begun then.
+async fn pause(engine: &Engine, since: Instant, bytes: u64) {
     let rate = engine.config.cluster.move_bytes_per_second.max(1);
     let micros = bytes.saturating_mul(1_000_000).checked_div(rate).unwrap_or(0);
-    tokio::time::sleep(Duration::from_micros(micros)).await;
+    tokio::time::sleep_until(since + Duration::from_micros(micros)).await;
 }
