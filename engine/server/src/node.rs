@@ -286,7 +286,10 @@ async fn open_store(config: &Config, data: &Path, open_files: i32) -> Result<Sto
     };
     let folder = data.join("store");
     let opened = tokio::task::spawn_blocking(move || Store::open(&folder, settings)).await;
-    Ok(opened??)
+    opened?.map_err(|error| match error {
+        damage @ estafette_storage::Error::Damaged { .. } => StartError::Damaged(damage.to_string().into()),
+        error => error.into(),
+    })
 }
 
 fn cluster_of(
