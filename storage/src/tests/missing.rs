@@ -2,21 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{commit, open};
+use super::{bring, commit, open, release};
 use crate::{Batch, BodyHash, CHUNK_BYTES, Error, NewBody, Problem, Read, Store};
 
 fn text(seed: u8, len: usize) -> Bytes {
     Bytes::from((0..251_u8).cycle().map(|byte| byte.wrapping_mul(seed)).take(len).collect::<Vec<_>>())
-}
-
-/// A commit that names bodies and brings them, as far as they have bytes.
-fn bring(store: &Store, bodies: &[NewBody], holder: &[u8]) {
-    let mut batch = Batch::new();
-    for body in bodies {
-        batch.bring_body(body.clone());
-        batch.hold_body(body.hash(), holder);
-    }
-    commit(store, batch, Vec::new()).unwrap();
 }
 
 /// A commit that only brings a body.
@@ -24,12 +14,6 @@ fn fetch(store: &Store, body: NewBody) {
     let mut batch = Batch::new();
     batch.bring_body(body);
     commit(store, batch, Vec::new()).unwrap();
-}
-
-fn release(store: &Store, hash: BodyHash, holder: &[u8]) {
-    let mut batch = Batch::new();
-    batch.release_body(hash, holder);
-    store.apply_batch(batch).unwrap();
 }
 
 fn absent(body: &NewBody) -> NewBody {

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::{Batch, Error, Mark, Settings, Store};
+use crate::{Batch, BodyHash, Error, Mark, NewBody, Settings, Store};
 
 /// Small, and bodies are collected at once.
 fn settings() -> Settings {
@@ -31,6 +31,23 @@ fn commit(store: &Store, batch: Batch, marks: Vec<Mark>) -> Result<(), Error> {
     let (tell, told) = mpsc::channel();
     store.commit(batch, marks, move |result| tell.send(result).unwrap());
     told.recv().unwrap()
+}
+
+/// A commit that names bodies and brings them, as far as they have bytes.
+fn bring(store: &Store, bodies: &[NewBody], holder: &[u8]) {
+    let mut batch = Batch::new();
+    for body in bodies {
+        batch.bring_body(body.clone());
+        batch.hold_body(body.hash(), holder);
+    }
+    commit(store, batch, Vec::new()).unwrap();
+}
+
+/// Ends a hold, which makes a body a candidate.
+fn release(store: &Store, hash: BodyHash, holder: &[u8]) {
+    let mut batch = Batch::new();
+    batch.release_body(hash, holder);
+    store.apply_batch(batch).unwrap();
 }
 
 fn mark(last_index: u64) -> Mark {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{commit, copy, mark, open, settings};
+use super::{bring, commit, copy, mark, open, release, settings};
 use crate::reclaim::{Bodies, Job};
 use crate::stage::{UNDER_WAY, left_behind};
 use crate::{Batch, BodyHash, CHUNK_BYTES, Direction, Error, Family, NewBody, Read, Settings, Store};
@@ -27,22 +27,6 @@ fn staged(store: &Store, seed: u8, piece_len: usize) -> NewBody {
     let mut staging = store.stage().unwrap();
     text(seed).chunks(piece_len).for_each(|piece| staging.push(piece).unwrap());
     staging.finish().unwrap()
-}
-
-fn bring(store: &Store, bodies: &[NewBody], holder: &[u8]) {
-    let mut batch = Batch::new();
-    for body in bodies {
-        batch.bring_body(body.clone());
-        batch.hold_body(body.hash(), holder);
-    }
-    commit(store, batch, Vec::new()).unwrap();
-}
-
-/// Ends a hold, which makes a body a candidate.
-fn release(store: &Store, hash: BodyHash, holder: &[u8]) {
-    let mut batch = Batch::new();
-    batch.release_body(hash, holder);
-    store.apply_batch(batch).unwrap();
 }
 
 /// Waits until what was let go before this is removed.
