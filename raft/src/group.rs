@@ -337,7 +337,8 @@ impl Group {
     pub async fn snapshot(&self) -> Result<(), Error> {
         let (folder, group) = (self.0.snapshots.clone(), self.id());
         let rows = self.rows().await?;
-        let path = blocking(group, move || snapshot::write(&folder, group, &rows)).await?;
+        let shared = Arc::clone(&self.0.shared);
+        let (path, _) = blocking(group, move || snapshot::write_in_turn(&shared, &folder, &rows)).await?;
         tracing::info!(%group, path = %path.display(), "snapshot written");
         self.compact().await
     }

@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) awaited: watch::Sender<u64>,
     /// How long word of a commit alone waits for entries.
     pub(crate) commit_wait: Duration,
+    /// Held by who writes a snapshot file of the group.
+    pub(crate) snapshot_turn: Mutex<()>,
     /// The group is being given up here: no more rows come.
     pub(crate) left: watch::Sender<bool>,
     /// Whether there are peers, who are sent entries with their bodies.
@@ -183,6 +185,7 @@ impl Shared {
             readable: watch::Sender::new(0),
             awaited: watch::Sender::new(0),
             commit_wait: Duration::from_millis(settings.commit_wait_ms),
+            snapshot_turn: Mutex::default(),
             left: watch::Sender::new(false),
             has_peers: AtomicBool::new(false),
             had: had.map_err(|_| Error::Undecodable { group, index: None })?,

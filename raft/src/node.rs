@@ -293,8 +293,8 @@ impl Node {
         problem.map_or(Ok(None), Err)
     }
 
-    /// Those of these bodies that a peer has and that are small, checked by their hashes: as many as fit into one answer,
-    /// so none only if it has none of them, or they are large.
+    /// Those of these bodies, the first 256 at most, that a peer has and that are small, checked by their hashes: as many as
+    /// fit into one answer, so none only if it has none of those, or they are large.
     ///
     /// # Errors
     /// The peer does not answer.

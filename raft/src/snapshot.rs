@@ -71,6 +71,15 @@ pub(crate) fn write(folder: &Path, group: GroupId, rows: &Rows) -> Result<PathBu
     Ok(path)
 }
 
+/// The same, one after the other for a group, with the file open: one that is written later removes it from the folder, and
+/// not from under who still sends it.
+pub(crate) fn write_in_turn(shared: &Shared, folder: &Path, rows: &Rows) -> Result<(PathBuf, File), Error> {
+    let _turn = shared.snapshot_turn.lock();
+    let path = write(folder, shared.group, rows)?;
+    let file = File::open(&path).map_err(|error| Error::snapshot(&path, SnapshotError::from(error)))?;
+    Ok((path, file))
+}
+
 /// An error of the disk or of the store; the path is added by who knows it.
 enum Failure {
     File(SnapshotError),

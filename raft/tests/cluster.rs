@@ -199,6 +199,31 @@ async fn a_late_node_gets_a_snapshot_when_the_log_is_cut() {
     }
 }
 
+/// Whoever sends a snapshot may give it up while the peer installs it: the file stays until that is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_nobody_waits_for_any_more_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let change = |settings| estafette_raft::Settings { keep_entries: 5, ..settings };
+    let (net, mut members) = cluster_with(folder.path(), 3, change).await;
+    let at = (leader(&members).await + 1) % 3;
+    let late = members.remove(at);
+    let (id, late_folder) = (late.id, late.stop().await);
+    for id in 0..200 {
+        members[0].group.propose(command(id)).await.unwrap();
+    }
+    let leads = leader(&members).await;
+    members[leads].group.compact().await.unwrap();
+    let group = members[leads].group.clone();
+    until("the log is cut", || group.status().purged.is_some_and(|index| index > 100)).await;
+    *net.impatient_ms.lock().unwrap() = (1..12).rev().collect();
+    members.push(Member::start(&net, late_folder.clone(), id, false, change(settings(&late_folder))).await);
+    equal(&members).await;
+    for member in members {
+        assert!(member.group.status().running);
+        member.stop().await;
+    }
+}
+
 /// Several requests are under way to a peer, and the net does not keep their order. Some come later than is waited for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_that_overtake_each_other_are_taken_in_order() {
@@ -359,6 +384,32 @@ async fn small_bodies_are_brought_many_at_once() {
     assert_eq!(answers, 7, "256 KiB or a little more in each");
     let nobody = members[0].node.fetch_small(NodeId(3), &wanted).await;
     assert!(matches!(nobody, Err(Error::Unavailable { .. })), "{nobody:?}");
+    for member in members {
+        member.stop().await;
+    }
+}
+
+/// The leader need not be sent it, but the third node does: else it would be acknowledged with its bytes on one node alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_the_leader_has_already_goes_to_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_net, members) = cluster(folder.path(), 3).await;
+    let first = leader(&members).await;
+    let text = Bytes::from(vec![5; 300_000]);
+    let hash = BodyHash::of(std::slice::from_ref(&text));
+    // By another group, as it were.
+    let mut batch = Batch::new();
+    batch.put_body(hash, std::slice::from_ref(&text));
+    batch.hold_body(hash, b"another");
+    let (done, wait) = std::sync::mpsc::channel();
+    members[first].store.commit(batch, Vec::new(), move |result| done.send(result).unwrap());
+    wait.recv_timeout(net::LONG).unwrap().unwrap();
+    members[(first + 1) % 3].group.propose(with_body(1, &text)).await.unwrap();
+    for member in &members {
+        member.group.fresh().await.unwrap();
+        assert_eq!(member.store.missing(None, 10).unwrap(), []);
+        member.store.body(&hash).unwrap().unwrap().verify().unwrap();
+    }
     for member in members {
         member.stop().await;
     }

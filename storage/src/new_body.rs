@@ -34,8 +34,11 @@ enum Content {
     Staged(Arc<Owner>),
     /// In the store, where something names it.
     Stored(Body),
-    /// To be fetched, unless it is there; with its length where that is known.
-    Absent(Option<u64>),
+    /// To be fetched, unless it is there; with its length where that is known. `expected`: it was seen to be there.
+    Absent {
+        len: Option<u64>,
+        expected: bool,
+    },
 }
 
 impl NewBody {
@@ -68,7 +71,15 @@ impl NewBody {
     /// that it is missing ([`crate::Store::missing`]), until a commit brings its bytes.
     #[must_use]
     pub fn absent(hash: BodyHash, len: Option<u64>) -> NewBody {
-        NewBody { hash, len: len.unwrap_or(0), content: Content::Absent(len), structure: None, anew: false }
+        let content = Content::Absent { len, expected: false };
+        NewBody { hash, len: len.unwrap_or(0), content, structure: None, anew: false }
+    }
+
+    /// The same for one that was seen to be there, and may be collected before the commit.
+    #[must_use]
+    pub fn expected(body: &Body) -> NewBody {
+        let content = Content::Absent { len: Some(body.len()), expected: true };
+        NewBody { hash: body.hash(), len: body.len(), content, structure: None, anew: false }
     }
 
     pub(crate) fn staged(hash: BodyHash, len: u64, owner: Arc<Owner>) -> NewBody {
@@ -102,7 +113,13 @@ impl NewBody {
     /// True if it has no bytes to bring: [`NewBody::absent`].
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        matches!(self.content, Content::Absent(_))
+        matches!(self.content, Content::Absent { .. })
+    }
+
+    /// True if it has no bytes to bring since the store has them: [`NewBody::expected`].
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        matches!(self.content, Content::Absent { expected: true, .. })
     }
 
     /// True if it was written while it came: nothing of it lies in memory.
@@ -116,7 +133,7 @@ impl NewBody {
     pub fn bytes_held(&self) -> usize {
         let pieces = match &self.content {
             Content::Pieces(pieces) => pieces.iter().map(Bytes::len).sum(),
-            Content::Staged(_) | Content::Stored(_) | Content::Absent(_) => 0,
+            Content::Staged(_) | Content::Stored(_) | Content::Absent { .. } => 0,
         };
         pieces + self.structure.as_ref().map_or(0, Bytes::len)
     }
@@ -138,7 +155,7 @@ impl NewBody {
             // Its chunks stay where they were written as long as there is an owner.
             Content::Staged(owner) => owner.body(self.hash, self.len).read(range),
             Content::Stored(body) => body.read(range),
-            Content::Absent(_) => Err(Error::Missing { hash: self.hash }),
+            Content::Absent { .. } => Err(Error::Missing { hash: self.hash }),
         }
     }
 
@@ -151,7 +168,7 @@ impl NewBody {
             Content::Pieces(pieces) => BodyHash::of(pieces) == self.hash,
             // They were hashed while they were written.
             Content::Staged(_) => true,
-            Content::Stored(_) | Content::Absent(_) => false,
+            Content::Stored(_) | Content::Absent { .. } => false,
         };
         if is_good {
             Ok(NewBody { anew: true, ..self })
@@ -190,7 +207,7 @@ impl NewBody {
                 let reason = "it is missing, though something named it";
                 return Err(Error::damaged(format!("body {}", self.hash), reason));
             }
-            Content::Absent(len) => {
+            Content::Absent { len, .. } => {
                 if known == Known::Nothing {
                     missing::write(database, out, &self.hash, *len);
                 }
@@ -201,7 +218,7 @@ impl NewBody {
         match &self.content {
             Content::Pieces(pieces) => body::write(database, out, &self.hash, &stored, pieces)?,
             Content::Staged(owner) => owner.take(database, out, &self.hash, &stored)?,
-            Content::Stored(_) | Content::Absent(_) => {}
+            Content::Stored(_) | Content::Absent { .. } => {}
         }
         if known == Known::Missing {
             missing::end(database, out, &self.hash);

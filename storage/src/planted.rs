@@ -6,6 +6,23 @@ use std::sync::OnceLock;
 /// The variable that names the bug.
 const VARIABLE: &str = "ESTAFETTE_PLANTED";
 
+/// All that there are.
+pub const NAMES: [&str; 13] = [
+    "answer-before-write",
+    "applied-not-noted",
+    "body-not-sent",
+    "delivery-forgotten",
+    "fresh-does-not-ask",
+    "holds-stay-after-truncation",
+    "local-clock",
+    "local-uids",
+    "modseq-stands",
+    "reference-stays",
+    "snapshot-without-queue",
+    "sync-left-out",
+    "vote-not-stored",
+];
+
 /// Whether this bug is planted.
 #[must_use]
 pub fn is(name: &str) -> bool {

@@ -90,11 +90,28 @@ impl Arrivals {
         }
     }
 
+    /// The same when what it gives is dropped: also when nobody waits for the request any more.
+    pub(crate) fn using<'a>(&'a self, heads: &'a [BodyHead]) -> Using<'a> {
+        Using { arrivals: self, heads }
+    }
+
     pub(super) fn arrived(&self, body: NewBody) {
         let mut table = self.0.lock();
         // Another request may be about to use the one that came before.
         let wanted = table.here.get(&body.hash()).map_or(0, |here| here.wanted) + 1;
         table.here.insert(body.hash(), Here { body, wanted, since: Instant::now() });
+    }
+}
+
+/// See [`Arrivals::using`].
+pub(crate) struct Using<'a> {
+    arrivals: &'a Arrivals,
+    heads: &'a [BodyHead],
+}
+
+impl Drop for Using<'_> {
+    fn drop(&mut self) {
+        self.arrivals.used(self.heads);
     }
 }
 

@@ -5,7 +5,7 @@
 //! What comes is believed by its hash alone. What a node has brought to a leader it keeps there until it is answered:
 //! the leader need not send it back with the entry.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use estafette_storage::{BodyHash, NewBody, Store};
@@ -18,6 +18,11 @@ use crate::{Error, GroupId, Lane, NodeId, Unreached};
 
 /// Longest body that lies in the request that names it.
 pub(crate) const INLINE_BYTES: u64 = 128 << 10;
+/// Bytes of bodies in one request; the others are sent in parts. Well below what a frame holds, and no less than what
+/// proposals that are joined bring.
+const INLINE_ALL_BYTES: u64 = 8 << 20;
+/// Bodies of one request, once it holds so many bytes: few entries name so many, those that bring a mailbox from elsewhere.
+const NAMED_MAX: usize = 256;
 /// Bodies of one request that are sent in parts at the same time.
 const PUSHES: usize = 8;
 /// Bytes of one part of a larger one.
@@ -26,30 +31,41 @@ pub(crate) const PART_BYTES: u64 = 256 << 10;
 /// The bodies of a request to be sent: what the head says of them, and what lies in the tail.
 #[derive(Clone, Default)]
 pub(crate) struct Outgoing {
+    named: HashSet<BodyHash>,
     pub(crate) heads: Vec<BodyHead>,
     pub(crate) tail: Vec<Bytes>,
     pub(crate) bytes: u64,
 }
 
 impl Outgoing {
+    /// True if it has this one already.
+    pub(crate) fn has(&self, hash: &BodyHash) -> bool {
+        self.named.contains(hash)
+    }
+
+    fn name(&mut self, body: &NewBody, way: Way) {
+        self.named.insert(body.hash());
+        self.heads.push(BodyHead { hash: body.hash().0, len: body.len(), way });
+    }
+
     /// Adds a body that is in memory or in the store, or the name of an absent one.
     ///
     /// # Errors
     /// The store's.
     pub(crate) fn add(&mut self, body: &NewBody) -> Result<(), Error> {
-        let (hash, len) = (body.hash().0, body.len());
+        let len = body.len();
         if body.is_absent() {
-            self.heads.push(BodyHead { hash, len, way: Way::Gone });
+            self.name(body, Way::Gone);
             return Ok(());
         }
-        if len > INLINE_BYTES || body.is_staged() {
-            self.heads.push(BodyHead { hash, len, way: Way::Before });
+        if len > INLINE_BYTES || body.is_staged() || self.bytes >= INLINE_ALL_BYTES {
+            self.name(body, Way::Before);
             return Ok(());
         }
         let structure = body.structure().cloned();
         let structure_bytes = structure.as_ref().map_or(0, |row| u32::try_from(row.len()).unwrap_or(0));
         let pieces = body.read(0..len)?;
-        self.heads.push(BodyHead { hash, len, way: Way::Inline { structure_bytes } });
+        self.name(body, Way::Inline { structure_bytes });
         self.tail.extend(structure);
         self.tail.extend(pieces);
         self.bytes = self.bytes.saturating_add(len).saturating_add(u64::from(structure_bytes));
@@ -58,20 +74,19 @@ impl Outgoing {
 
     /// Adds a body that the receiver keeps.
     pub(crate) fn add_kept(&mut self, body: &NewBody) {
-        self.heads.push(BodyHead { hash: body.hash().0, len: body.len(), way: Way::Before });
+        self.name(body, Way::Before);
     }
 
-    /// Adds a body by its name alone: from the store, or as gone.
+    /// Adds a body by its name alone: from the store, or as gone; as gone also past as many as a receiver takes in parts.
     ///
     /// # Errors
     /// The store's.
     pub(crate) fn add_stored(&mut self, store: &Store, hash: BodyHash) -> Result<(), Error> {
+        let is_full = self.bytes >= INLINE_ALL_BYTES && self.heads.len() >= NAMED_MAX;
         match store.body(&hash)? {
+            Some(body) if is_full => self.add(&NewBody::expected(&body)),
             Some(body) => self.add(&NewBody::stored(&body)),
-            None => {
-                self.heads.push(BodyHead { hash: hash.0, len: 0, way: Way::Gone });
-                Ok(())
-            }
+            None => self.add(&NewBody::absent(hash, None)),
         }
     }
 }
@@ -137,7 +152,8 @@ impl Hub {
             return Ok(Some(body));
         }
         // It may be collected before the write, which then says that it is missing.
-        Ok(self.store.body(&hash)?.map(|_| NewBody::absent(hash, Some(len))))
+        let stored = self.store.body(&hash)?.filter(|body| body.len() == len);
+        Ok(stored.map(|body| NewBody::expected(&body)))
     }
 
     /// Sends a body in parts, for the request that names it.

@@ -19,19 +19,15 @@ const SMALL_BYTES: usize = 256 << 10;
 
 impl Hub {
     /// A part of a body that is here, for a peer that lacks it or has it damaged.
-    pub(crate) fn part_of(
+    pub(crate) async fn part_of(
         &self,
         hash: BodyHash,
         offset: u64,
         bytes_max: u32,
     ) -> Result<Option<BodyBytes>, Refused> {
-        let body = self.store.body(&hash).map_err(|_| Refused::Storage)?;
-        let Some(body) = body else { return Ok(None) };
-        let stored = NewBody::stored(&body);
-        let end = offset.saturating_add(u64::from(bytes_max).min(PART_BYTES));
-        let bytes = stored.read(offset..end).map_err(|_| Refused::Storage)?.concat();
-        let structure = stored.structure().map(|row| row.to_vec());
-        Ok(Some(BodyBytes { len: body.len(), structure, bytes }))
+        let store = self.store.clone();
+        let work = tokio::task::spawn_blocking(move || part_of(&store, hash, offset, bytes_max));
+        work.await.map_err(|_| Refused::Storage)?.map_err(|_| Refused::Storage)
     }
 
     /// Gets a body from a peer that may have it; checked by its hash. `None`: it has none.
@@ -111,6 +107,20 @@ impl Hub {
         });
         Ok(bodies.collect())
     }
+}
+
+fn part_of(
+    store: &Store,
+    hash: BodyHash,
+    offset: u64,
+    bytes_max: u32,
+) -> Result<Option<BodyBytes>, estafette_storage::Error> {
+    let Some(body) = store.body(&hash)? else { return Ok(None) };
+    let stored = NewBody::stored(&body);
+    let end = offset.saturating_add(u64::from(bytes_max).min(PART_BYTES));
+    let bytes = stored.read(offset..end)?.concat();
+    let structure = stored.structure().map(|row| row.to_vec());
+    Ok(Some(BodyBytes { len: body.len(), structure, bytes }))
 }
 
 fn small_ones(store: &Store, hashes: Vec<[u8; 32]>) -> Result<Vec<SmallBody>, estafette_storage::Error> {

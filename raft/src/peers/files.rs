@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{Read as _, Seek, SeekFrom, Write};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -123,14 +125,15 @@ impl Hub {
         to: NodeId,
         group: GroupId,
         vote: VoteRow,
-        path: &Path,
+        file: File,
     ) -> Result<VoteRow, Unsent> {
+        let file = Arc::new(file);
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(|_| Unsent::Unreadable)?;
         let transfer = u64::from_le_bytes(number);
         let mut offset = 0;
         loop {
-            let (bytes, last) = read_part(path.to_owned(), offset).await?;
+            let (bytes, last) = read_part(Arc::clone(&file), offset).await?;
             let end = offset + bytes.len() as u64;
             let ask = Ask::SnapshotPart(SnapshotPart { transfer, offset, last, vote });
             match self.ask::<Told<Option<VoteRow>>>(to, Lane::Bulk, group, ask, [bytes]).await? {
@@ -143,15 +146,13 @@ impl Hub {
     }
 }
 
-async fn read_part(path: PathBuf, offset: u64) -> Result<(Bytes, bool), Unsent> {
+async fn read_part(file: Arc<File>, offset: u64) -> Result<(Bytes, bool), Unsent> {
     let read = tokio::task::spawn_blocking(move || -> std::io::Result<(Bytes, bool)> {
-        let mut file = File::open(path)?;
-        let len = file.metadata()?.len();
-        file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = Vec::with_capacity(PART_BYTES);
-        file.take(PART_BYTES as u64).read_to_end(&mut bytes)?;
-        let last = offset + bytes.len() as u64 >= len;
-        Ok((bytes.into(), last))
+        let left = file.metadata()?.len().saturating_sub(offset);
+        let bytes = usize::try_from(left).unwrap_or(usize::MAX).min(PART_BYTES);
+        let mut part = vec![0; bytes];
+        file.read_exact_at(&mut part, offset)?;
+        Ok((part.into(), bytes as u64 == left))
     });
     match read.await {
         Ok(Ok(part)) => Ok(part),

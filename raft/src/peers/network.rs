@@ -147,13 +147,14 @@ impl Peer {
             Ok(Told::Refused(refused)) => return Err(Unsent::Refused(refused)),
             Err(unreached) => return Err(unreached.into()),
         }
-        let written = tokio::task::spawn_blocking(move || snapshot::write(&folder, group, &rows)).await;
-        let path = written.map_err(|_| Unsent::Unreadable)?.map_err(|error| {
+        let shared = Arc::clone(&self.shared);
+        let writing = tokio::task::spawn_blocking(move || snapshot::write_in_turn(&shared, &folder, &rows));
+        let (path, file) = writing.await.map_err(|_| Unsent::Unreadable)?.map_err(|error| {
             tracing::error!(%group, %error, "a snapshot for a peer cannot be written");
             Unsent::Unreadable
         })?;
         tracing::info!(%group, to = %self.target, path = %path.display(), "sending a snapshot");
-        let vote = self.hub.send_file(self.target, group, VoteRow::from(&vote), &path).await?;
+        let vote = self.hub.send_file(self.target, group, VoteRow::from(&vote), file).await?;
         Ok(SnapshotResponse::new(vote.into()))
     }
 }

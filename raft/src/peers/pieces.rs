@@ -124,19 +124,27 @@ fn pack_bodies(
     large: &mut Vec<NewBody>,
 ) -> Result<(), Error> {
     for hash in joined.commands.bodies() {
+        if bodies.has(&hash) {
+            continue;
+        }
         #[cfg(feature = "planted")]
         if estafette_storage::planted::is("body-not-sent") {
-            bodies.heads.push(super::wire::BodyHead { hash: hash.0, len: 0, way: super::wire::Way::Gone });
+            bodies.add(&NewBody::absent(hash, None))?;
             continue;
         }
         match joined.bodies.iter().find(|brought| brought.body.hash() == hash) {
             Some(Brought { body, by }) => {
-                if *by == Some(to) && !body.is_absent() {
+                if *by == Some(to) && (body.is_expected() || !body.is_absent()) {
                     bodies.add_kept(body);
+                } else if body.is_expected() {
+                    // This node has it; the peer may not.
+                    bodies.add_stored(&hub.store, hash)?;
                 } else {
                     bodies.add(body)?;
                 }
-                large.push(body.clone());
+                if !body.is_absent() {
+                    large.push(body.clone());
+                }
             }
             None => bodies.add_stored(&hub.store, hash)?,
         }

@@ -38,7 +38,7 @@ pub(crate) async fn serve(
     match (request.ask, group) {
         (Ask::BodyPart(part), _) => told(hub.take_part(from, part, tail).await),
         (Ask::BodyRead { hash, offset, bytes_max }, _) => {
-            told(hub.part_of(estafette_storage::BodyHash(hash), offset, bytes_max))
+            told(hub.part_of(estafette_storage::BodyHash(hash), offset, bytes_max).await)
         }
         (Ask::BodiesRead { hashes }, _) => told(hub.small_ones(hashes).await),
         (Ask::Whole, _) => told(hub.is_whole().map_err(|_| Refused::Storage)),
@@ -201,9 +201,8 @@ async fn proposed(
         Err(Trouble::Undecodable) => return Proposed::Refused(Refused::Unknown),
         Err(Trouble::Storage) => return Proposed::Refused(Refused::Storage),
     };
-    let outcome = group.propose_here(proposal, Some(from)).await;
-    hub.arrivals.used(heads);
-    match outcome {
+    let _using = hub.arrivals.using(heads);
+    match group.propose_here(proposal, Some(from)).await {
         Ok((index, answer)) => Proposed::Applied { index, answer: answer.to_vec() },
         Err(Error::Full) => Proposed::Full,
         Err(Error::Interrupted { .. }) => Proposed::Interrupted,
@@ -251,6 +250,13 @@ async fn snapshot_part(
     let Some((file, applied)) = added.await.map_err(|_| Refused::Storage)?? else { return Ok(None) };
     let meta = SnapshotMeta { last_log_id: applied.log_id, last_membership: applied.membership };
     let snapshot = Snapshot { meta, snapshot: Source::File(file.path().to_owned()) };
-    let answer = inner.raft.install_full_snapshot(Vote::from(part.vote), snapshot).await;
+    let raft = inner.raft.clone();
+    // Goes on when nobody waits for it any more: openraft has the path by then, and the file may not go.
+    let installing = tokio::spawn(async move {
+        let answer = raft.install_full_snapshot(Vote::from(part.vote), snapshot).await;
+        drop(file);
+        answer
+    });
+    let answer = installing.await.map_err(|_| Refused::Stopped)?;
     answer.map(|answer| Some(VoteRow::from(&answer.vote))).map_err(|_| Refused::Stopped)
 }

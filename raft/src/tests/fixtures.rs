@@ -144,6 +144,29 @@ fn state(store: &Store) -> StateMachine {
     StateMachine::open(shared, Box::new(Counter::new(7)), settings.snapshots, Alive::new().0).unwrap()
 }
 
+/// Two peers may need one at the same time: the second one that is written takes the first one out of the folder.
+#[tokio::test]
+async fn a_snapshot_stays_readable_when_a_newer_one_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = counter::store(folder.path());
+    let settings = counter::settings(folder.path());
+    let (shared, _log) = Shared::open(&store, GROUP, &settings, Alive::new().0).unwrap();
+    let write = |index| {
+        let applied = Applied { log_id: Some(log_id(1, 1, index)), ..applied() };
+        let mut batch = Batch::new();
+        batch.put(Family::RaftMeta, keys::meta(GROUP, Meta::Applied), codec::encode_applied(&applied));
+        store.apply_batch(batch).unwrap();
+        snapshot::write_in_turn(&shared, &settings.snapshots, &state(&store).rows()).unwrap()
+    };
+    let (first, mut file) = write(7);
+    let whole = std::fs::read(&first).unwrap();
+    let (second, _) = write(8);
+    assert!(!first.exists() && second.exists());
+    let mut read = Vec::new();
+    std::io::Read::read_to_end(&mut file, &mut read).unwrap();
+    assert_eq!(read, whole);
+}
+
 #[tokio::test]
 async fn a_snapshot_is_written_and_read_as_ever() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -26,6 +26,8 @@ pub struct Net {
     /// Requests with entries come so many milliseconds late, in turns.
     pub late_ms: Mutex<Vec<u64>>,
     turn: AtomicUsize,
+    /// After so many milliseconds the next bulk request is given up while it is served; the last one goes first.
+    pub impatient_ms: Mutex<Vec<u64>>,
     /// Bytes of requests, by who sent them to whom.
     sent: Mutex<BTreeMap<(NodeId, NodeId), u64>>,
 }
@@ -44,9 +46,14 @@ impl Transport for End {
             }
             let node = net.nodes.lock().unwrap().get(&to).cloned();
             let node = node.filter(|_| net.passes(from, to)).ok_or(Unreached::NotSent)?;
-            let served = tokio::spawn(async move { node.serve(from, request).await });
+            let patience = (lane == Lane::Bulk).then(|| net.impatient_ms.lock().unwrap().pop()).flatten();
+            let served = tokio::spawn(async move {
+                let patience = patience.map_or(LONG, Duration::from_millis);
+                tokio::time::timeout(patience, node.serve(from, request)).await
+            });
             let answer = tokio::time::timeout(Duration::from_secs(5), served).await;
             let answer = answer.map_err(|_| Unreached::NoAnswer)?.map_err(|_| Unreached::NoAnswer)?;
+            let answer = answer.map_err(|_| Unreached::NoAnswer)?;
             if net.passes(to, from) { Ok(answer) } else { Err(Unreached::NoAnswer) }
         })
     }
