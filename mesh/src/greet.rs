@@ -18,6 +18,8 @@ pub(crate) struct Greeted<S> {
     /// What was read behind the hello.
     pub(crate) buffer: BytesMut,
     pub(crate) theirs: Hello,
+    /// The version that both speak.
+    pub(crate) version: u16,
 }
 
 /// Why there is no connection.
@@ -55,8 +57,8 @@ pub(crate) async fn dial(
         other => return Err(Unheard::Unreached(format!("it began with {other:?}"))),
     };
     let fits = Hello::decode(&body, ours.versions);
-    match fits.and_then(|(theirs, _)| same_cluster(ours.cluster, theirs.cluster).map(|()| theirs)) {
-        Ok(theirs) => Ok(Greeted { stream, buffer, theirs }),
+    match fits.and_then(|fits| same_cluster(ours.cluster, fits.0.cluster).map(|()| fits)) {
+        Ok((theirs, version)) => Ok(Greeted { stream, buffer, theirs, version }),
         Err(words) => {
             _ = send(&mut stream, Kind::Bye, words.as_bytes()).await;
             Err(Unheard::Refused(words))

@@ -5,7 +5,7 @@
 use crate::calls::{Answers, Calls, Failure};
 use crate::connection::{self, Stop, Terms, stopped};
 use crate::greet::{self, Greeted};
-use crate::hello::{Hello, Purpose, VERSIONS};
+use crate::hello::{Hello, Purpose};
 use crate::meters::{CallMeters, Traffic};
 use crate::outgoing::queue;
 use crate::streams::Streams;
@@ -37,7 +37,7 @@ impl Own {
             Purpose::Join | Purpose::Stream => Lane::Urgent,
         };
         Hello {
-            versions: VERSIONS,
+            versions: self.settings.versions,
             purpose,
             cluster: tls.identity.cluster(),
             node: tls.identity.node(),
@@ -46,11 +46,19 @@ impl Own {
     }
 }
 
+/// A connection that is there.
+#[derive(Clone)]
+struct Up {
+    calls: Arc<Calls>,
+    since: Instant,
+    version: u16,
+}
+
 #[derive(Clone)]
 enum State {
     /// Nobody wanted it yet, or it is dialled for the first time.
     New,
-    Up(Arc<Calls>, Instant),
+    Up(Up),
     Down(Arc<str>),
 }
 
@@ -61,6 +69,8 @@ pub struct LinkStatus {
     pub lane: Lane,
     /// How long it has been connected; none: it is not.
     pub connected_for: Option<Duration>,
+    /// The version of the protocol that both sides speak; none: it is not connected.
+    pub version: Option<u16>,
     /// Why it is not connected, in words; none before the first attempt.
     pub last_error: Option<Arc<str>>,
     /// How long the last sign of life took that was asked for.
@@ -133,8 +143,8 @@ impl Link {
     }
 
     async fn up(&self, deadline: Instant) -> Result<Arc<Calls>, Arc<str>> {
-        if let State::Up(calls, _) = &*self.state.borrow() {
-            return Ok(Arc::clone(calls));
+        if let State::Up(up) = &*self.state.borrow() {
+            return Ok(Arc::clone(&up.calls));
         }
         let mut state = self.state.clone();
         if matches!(*state.borrow(), State::New) {
@@ -143,7 +153,7 @@ impl Link {
         let settled = timeout_at(deadline, state.wait_for(|state| !matches!(state, State::New)));
         match settled.await {
             Ok(Ok(state)) => match &*state {
-                State::Up(calls, _) => Ok(Arc::clone(calls)),
+                State::Up(up) => Ok(Arc::clone(&up.calls)),
                 State::Down(why) => Err(Arc::clone(why)),
                 State::New => Err("it is not connected".into()),
             },
@@ -169,6 +179,7 @@ impl Link {
         let mut status = LinkStatus {
             lane: self.lane,
             connected_for: None,
+            version: None,
             last_error: None,
             round_trip: (round_trip_ns > 0).then(|| Duration::from_nanos(round_trip_ns)),
             under_way: 0,
@@ -176,9 +187,10 @@ impl Link {
         match &*self.state.borrow() {
             State::New => (),
             State::Down(why) => status.last_error = Some(Arc::clone(why)),
-            State::Up(calls, since) => {
-                status.connected_for = Some(since.elapsed());
-                status.under_way = calls.under_way();
+            State::Up(up) => {
+                status.connected_for = Some(up.since.elapsed());
+                status.version = Some(up.version);
+                status.under_way = up.calls.under_way();
             }
         }
         status
@@ -261,9 +273,11 @@ impl Keeper {
             left,
             round_trip_ns: Arc::clone(&self.round_trip_ns),
         };
-        tracing::info!(peer = self.to.0, lane = self.lane.label(), address = self.address, "connected");
+        let (lane, version) = (self.lane.label(), greeted.version);
+        tracing::info!(peer = self.to.0, lane, address = self.address, version, "connected");
         self.meters.connected.set(1.0);
-        self.state.send_replace(State::Up(Arc::clone(&calls), Instant::now()));
+        let up = Up { calls: Arc::clone(&calls), since: Instant::now(), version };
+        self.state.send_replace(State::Up(up));
         let mut answers = Answers(Arc::clone(&calls));
         let running =
             connection::run(greeted.stream, greeted.buffer, &mut answers, (out, queue), &terms, stop);

@@ -7,7 +7,7 @@
 use crate::connection::{self, Terms};
 use crate::frame::{Kind, WORDS_MAX_BYTES};
 use crate::greet::{finish, receive, refuse, same_cluster, send};
-use crate::hello::{Hello, Purpose, VERSIONS};
+use crate::hello::{Hello, Purpose};
 use crate::members::{Admitted, Shared};
 use crate::meters::{self, Traffic};
 use crate::outgoing::queue;
@@ -163,7 +163,7 @@ async fn shake_hands(shared: &Shared, stream: TcpStream) -> Result<Met, String> 
     if first.kind != Kind::Hello {
         return Err(format!("it began with {:?}", first.kind));
     }
-    let hello = Hello::decode(&first.body, VERSIONS).and_then(|(hello, _)| {
+    let hello = Hello::decode(&first.body, shared.own.settings.versions).and_then(|(hello, _)| {
         same_cluster(tls.identity.cluster(), hello.cluster)?;
         match node {
             Some(node) if node != hello.node => {

@@ -1,7 +1,7 @@
 //! The limits of a mesh, by name.
 
 use crate::Lane;
-use crate::hello::Limits;
+use crate::hello::{Limits, VERSIONS, Versions};
 use std::time::Duration;
 
 /// The limits of one lane. What both sides of a connection must keep to is the lower of what each has.
@@ -24,6 +24,8 @@ pub struct LaneSettings {
 /// The limits of a mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// The versions of the protocol that this node says it speaks.
+    pub versions: Versions,
     /// Of [`Lane::Urgent`].
     pub urgent: LaneSettings,
     /// Of [`Lane::Entries`].
@@ -70,6 +72,7 @@ impl Default for Settings {
             silent_max_ms: 4000,
         };
         Settings {
+            versions: VERSIONS,
             urgent: LaneSettings {
                 frame_max_bytes: MIB,
                 requests_max: 4096,

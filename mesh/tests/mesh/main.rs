@@ -8,4 +8,5 @@ mod hostile;
 mod joining;
 mod refusals;
 mod streams;
+mod versions;
 mod world;

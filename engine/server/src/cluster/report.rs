@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// A voter that lacks more entries than this does not count as one that could go on.
+/// A voter that lacks more entries than this, or of which it is not known, does not count as one that could go on.
 const GOES_ON_LAG_MAX: u64 = 1_000;
 
 /// See the head of this module.
@@ -60,6 +60,8 @@ pub(crate) struct NodeReport {
     /// Why not, or the last trouble.
     pub(crate) problem: Option<String>,
     pub(crate) round_trip_us: Option<u64>,
+    /// The version of the protocol that both speak, where they do.
+    pub(crate) protocol: Option<u16>,
     pub(crate) safe_to_stop: bool,
     /// Why, for people.
     pub(crate) advice: String,
@@ -116,6 +118,7 @@ impl Report {
                     .filter_map(|link| link.round_trip)
                     .min()
                     .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+                protocol: links.iter().filter_map(|link| link.version).min(),
                 safe_to_stop,
                 advice: if has_failed { of_failed(engine, node.id, safe_to_stop) } else { advice },
             }
@@ -302,7 +305,7 @@ fn advice(
         let good = |other: &&NodeId| {
             !failed.contains(*other)
                 && engine.cluster.reaches(**other)
-                && status.lag(**other).is_none_or(|lag| lag <= GOES_ON_LAG_MAX)
+                && status.lag(**other).is_some_and(|lag| lag <= GOES_ON_LAG_MAX)
         };
         let others = voting.iter().filter(|other| **other != node).filter(good).count();
         let needed = voting.len() / 2 + 1;
