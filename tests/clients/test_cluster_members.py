@@ -92,6 +92,16 @@ def test_a_folder_that_is_in_use_does_not_join(cluster, stranger):
     assert member_ids(cluster) == [1, 2, 3]
 
 
+def test_a_cluster_is_made_again_until_another_node_has_come(cluster, stranger):
+    """Whoever was cut short before the token came gets one."""
+    stranger.number = None
+    stranger.start()
+    first, second = [stranger.command("cluster", "init").stdout.strip() for _ in range(2)]
+    assert first.startswith(PREFIX) and second.startswith(PREFIX) and first != second
+    done = cluster.command("cluster", "init", check=False)
+    assert done.returncode == 1 and "belongs to a cluster already" in done.stderr, done.stderr
+
+
 def test_a_node_of_another_cluster_is_refused(cluster, tmp_path):
     """It stands where a member was, as after a mistake with folders: both sides say what is wrong, and none speaks."""
     away = cluster.nodes[2]
@@ -125,6 +135,7 @@ def test_a_fourth_node_joins_takes_its_share_and_leaves(cluster, stranger):
     deliver(cluster.any(), account, *messages)
     token = new_token(cluster)
     assert stranger.join(token).returncode == 0
+    assert "already" in stranger.join(token).stdout
     stranger.start()
     number = json.loads(stranger.command("cluster", "status", "--json").stdout)["node"]
     assert number == 4

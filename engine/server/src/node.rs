@@ -246,6 +246,7 @@ impl Node {
                 _ = look.tick() => {
                     if self.engine.cluster.is_removed() {
                         tracing::error!("this node was removed from the cluster: it ends, and its data folder can be removed");
+                        self.engine.cluster.mark_removed();
                         return None;
                     }
                     let failure = Failure::of(&self.engine.store);

@@ -55,7 +55,7 @@ pub(super) async fn compare(State(api): State<Api>, caller: Caller) -> Result<Js
 
 pub(super) async fn found(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Failure> {
     caller.need_operator(&api.directory())?;
-    api.engine.cluster.found(&api.engine, caller.actor).await?;
+    api.engine.cluster.found(&api.engine, caller.actor, caller.origin).await?;
     Ok(Json(json!({ "node": api.engine.cluster.id() })))
 }
 
@@ -66,7 +66,8 @@ pub(super) async fn token(
 ) -> Result<Json<Value>, Failure> {
     caller.need_operator(&api.directory())?;
     let valid = Duration::from_millis(input.valid_ms);
-    let token = api.engine.cluster.token(&api.engine, caller.actor, valid, input.label).await?;
+    let cluster = &api.engine.cluster;
+    let token = cluster.token(&api.engine, caller.actor, caller.origin, valid, input.label).await?;
     Ok(Json(json!({ "token": token.text(), "valid_ms": input.valid_ms })))
 }
 

@@ -176,6 +176,7 @@ fn engine_status(error: &EngineError) -> (StatusCode, &'static str) {
         EngineError::Refused(refusal) => (refusal_status(refusal), refusal.code()),
         EngineError::Cluster(ClusterError::Joined) => (StatusCode::CONFLICT, "is-cluster"),
         EngineError::Cluster(ClusterError::NotAdmitted(_)) => (StatusCode::CONFLICT, "no-cluster"),
+        EngineError::Cluster(ClusterError::Advertised(_)) => (StatusCode::CONFLICT, "no-address"),
         EngineError::Raft(estafette_raft::Error::Full) => full,
         EngineError::Raft(estafette_raft::Error::TooLarge { .. }) => {
             (StatusCode::PAYLOAD_TOO_LARGE, "too-large")

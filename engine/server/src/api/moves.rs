@@ -44,8 +44,8 @@ pub(super) async fn begin(
         caller.need_operator(&directory)?;
         let account = caller.account(&directory, &input.account)?;
         let from = account.shard.ok_or(Refusal::NoMailbox)?;
-        let to =
-            input.to.or_else(|| emptiest_other(&directory, account.id, from)).ok_or(Failure::NotReady)?;
+        let to = input.to.or_else(|| emptiest_other(&directory, account.id, from));
+        let to = to.ok_or_else(|| Failure::field("to", "there is no other shard"))?;
         (account.id, from, to)
     };
     let change = Change::BeginMove { account, to };

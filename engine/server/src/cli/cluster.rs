@@ -179,8 +179,9 @@ async fn join(context: &Context, token: &str, config: Option<PathBuf>) -> Result
         None => Config::default(),
     };
     let token = JoinToken::parse(token).map_err(|error| CliError::argument("the token", error))?;
-    let node = cluster::join(&context.data, &config.cluster, &token).await.map_err(CliError::Cluster)?;
-    let sentence = format!("this is node {node} of the cluster now; start it with `estafette serve`");
+    let joined = cluster::join(&context.data, &config.cluster, &token).await.map_err(CliError::Cluster)?;
+    let (node, when) = (joined.node, if joined.already { "already" } else { "now" });
+    let sentence = format!("this is node {node} of the cluster {when}; start it with `estafette serve`");
     context.output.done(&json!({ "node": node }), &sentence)
 }
 
@@ -204,6 +205,16 @@ async fn status(context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
+/// What is known of the cluster while the node that is asked leaves. Once it was removed it ends by itself, and leaves a mark; a
+/// connection that is lost without one tells nothing.
+fn of_leaving(report: Result<Value, CliError>, was_removed: impl Fn() -> bool) -> Result<Value, CliError> {
+    match report {
+        Err(CliError::NotRunning { .. } | CliError::Talk(_)) if was_removed() => Ok(json!({ "nodes": [] })),
+        Err(CliError::NotRunning { .. } | CliError::Talk(_)) => Err(CliError::StoppedLeaving),
+        report => report,
+    }
+}
+
 async fn leave(context: &Context, node: Option<u64>, no_wait: bool) -> Result<(), CliError> {
     let mut client = context.client().await?;
     let report = client.get("/cluster").await?;
@@ -217,11 +228,11 @@ async fn leave(context: &Context, node: Option<u64>, no_wait: bool) -> Result<()
     let mut told = usize::MAX;
     loop {
         tokio::time::sleep(LOOK_PAUSE).await;
-        let report = match client.get("/cluster").await {
-            // A node that was removed ends by itself; it does not hear that it was, for it is no member any more.
-            Err(CliError::NotRunning { .. } | CliError::Talk(_)) if node == own => json!({ "nodes": [] }),
-            report => report?,
-        };
+        let mut report = client.get("/cluster").await;
+        if node == own {
+            report = of_leaving(report, || cluster::was_removed(&context.data));
+        }
+        let report = report?;
         let list = |key: &str| list_of(&report, key);
         if !list("nodes").iter().any(|other| other.get("id").and_then(Value::as_u64) == Some(node)) {
             let sentence = format!("node {node} has left; it can be stopped and its data folder removed");
@@ -236,5 +247,22 @@ async fn leave(context: &Context, node: Option<u64>, no_wait: bool) -> Result<()
             told = left;
             context.output.line(&format!("{left} groups are still on node {node}"))?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_means_that_the_node_has_left_only_where_it_says_so() {
+        let lost = || {
+            let source = std::io::ErrorKind::ConnectionRefused.into();
+            Err(CliError::NotRunning { socket: PathBuf::from("/d/control"), source })
+        };
+        assert_eq!(of_leaving(lost(), || true).unwrap(), json!({ "nodes": [] }));
+        assert!(matches!(of_leaving(lost(), || false), Err(CliError::StoppedLeaving)));
+        assert!(matches!(of_leaving(Err(CliError::Answer), || true), Err(CliError::Answer)));
+        assert_eq!(of_leaving(Ok(json!(1)), || true).unwrap(), json!(1));
     }
 }

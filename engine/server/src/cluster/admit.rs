@@ -4,7 +4,7 @@
 //! cluster. What was cut short can be repeated with the same folder: the same key gets the same number.
 
 use super::found::{authority_of, key_hash};
-use super::identity::{CERTIFICATE_LIFE, ClusterError, JoinToken, Kept};
+use super::identity::{CERTIFICATE_LIFE, ClusterError, JoinToken, Kept, was_removed};
 use crate::config::ClusterConfig;
 use crate::engine::{Engine, EngineError};
 use bytes::Bytes;
@@ -20,6 +20,9 @@ use std::time::Duration;
 const VERSION: u8 = 1;
 /// How long one member may take to answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a member says that another one, or a later moment, may do better.
+pub(super) const NOT_READY: &str = "this node is not ready to let others in";
+const NOT_NOW: &str = "the cluster cannot take a node in now";
 /// The file of the key of a node that is joining.
 const KEY_FILE: &str = "joining.key";
 
@@ -52,7 +55,7 @@ pub(super) async fn admit(engine: &Arc<Engine>, from: SocketAddr, request: Bytes
         Err(EngineError::Refused(refusal)) => return Err(refusal.to_string()),
         Err(error) => {
             tracing::warn!(%from, %error, "a node could not be let in");
-            return Err(format!("the cluster cannot take a node in now: {error}"));
+            return Err(format!("{NOT_NOW}: {error}"));
         }
     };
     postcard::to_allocvec(&admitted).map(Bytes::from).map_err(|error| error.to_string())
@@ -85,7 +88,15 @@ async fn admit_known(engine: &Arc<Engine>, from: SocketAddr, asked: Asked) -> Re
     })
 }
 
-/// Joins a cluster with an empty data folder; gives the node's number. Its server is started afterwards.
+/// How a node has joined.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Joined {
+    pub(crate) node: NodeId,
+    /// It had before, and its server was not started yet.
+    pub(crate) already: bool,
+}
+
+/// Joins a cluster with an empty data folder. The node's server is started afterwards.
 ///
 /// # Errors
 /// [`ClusterError::NotEmpty`], [`ClusterError::NotAdmitted`] with what the cluster said.
@@ -93,41 +104,63 @@ pub(crate) async fn join(
     data: &Path,
     settings: &ClusterConfig,
     token: &JoinToken,
-) -> Result<NodeId, ClusterError> {
-    if Kept::read(data)?.is_some() {
-        return Err(ClusterError::Joined);
-    }
-    if data.join("store").exists() {
+) -> Result<Joined, ClusterError> {
+    let (cluster, has_store) = (ClusterId(token.cluster), data.join("store").exists());
+    if was_removed(data) {
         return Err(ClusterError::NotEmpty(data.to_owned()));
     }
+    match Kept::read(data)? {
+        Some(kept) if kept.cluster() == Some(cluster) && !has_store => {
+            let _ = std::fs::remove_file(data.join(KEY_FILE));
+            return Ok(Joined { node: kept.node, already: true });
+        }
+        Some(_) => return Err(ClusterError::Joined),
+        None if has_store => return Err(ClusterError::NotEmpty(data.to_owned())),
+        None => {}
+    }
+    let address = settings.advertised().map_err(ClusterError::Advertised)?;
     let key = key(data)?;
     let public = key.public_key()?;
     let asked = Asked {
         version: VERSION,
         secret: token.secret,
         public_key: public.0,
-        address: settings.advertised(),
+        address,
         label: settings.label.clone(),
     };
     let request = Bytes::from(postcard::to_allocvec(&asked).map_err(|_| ClusterError::Token)?);
-    let cluster = ClusterId(token.cluster);
-    let mut problem = ClusterError::NotAdmitted("the token names no address".to_owned());
+    let admitted = ask(token, request).await?;
+    let node = NodeId(admitted.node);
+    let peers = admitted.peers.into_iter().map(|(node, address)| (NodeId(node), address)).collect();
+    let kept = Kept::new(cluster, node, &key, admitted.certificate, admitted.authority, peers);
+    kept.write(data)?;
+    let _ = std::fs::remove_file(data.join(KEY_FILE));
+    Ok(Joined { node, already: false })
+}
+
+/// Asks the members that the token names, one after the other, until one lets the node in or clearly refuses it.
+async fn ask(token: &JoinToken, request: Bytes) -> Result<Admitted, ClusterError> {
+    let mut problem = "the token names no address".to_owned();
     for address in &token.addresses {
-        match ask_to_join(address, cluster, token.fingerprint, request.clone(), ASK_TIMEOUT).await {
-            Ok(answer) => {
-                let admitted: Admitted = postcard::from_bytes(&answer).map_err(|_| ClusterError::Token)?;
-                let node = NodeId(admitted.node);
-                let peers =
-                    admitted.peers.into_iter().map(|(node, address)| (NodeId(node), address)).collect();
-                let kept = Kept::new(cluster, node, &key, admitted.certificate, admitted.authority, peers);
-                kept.write(data)?;
-                let _ = std::fs::remove_file(data.join(KEY_FILE));
-                return Ok(node);
+        let asked =
+            ask_to_join(address, ClusterId(token.cluster), token.fingerprint, request.clone(), ASK_TIMEOUT);
+        match asked.await {
+            Ok(answer) => return postcard::from_bytes(&answer).map_err(|_| ClusterError::Token),
+            Err(error) => {
+                problem = format!("{address}: {error}");
+                if is_clear(&error) {
+                    break;
+                }
             }
-            Err(error) => problem = ClusterError::NotAdmitted(format!("{address}: {error}")),
         }
     }
-    Err(problem)
+    Err(ClusterError::NotAdmitted(problem))
+}
+
+/// True if all members would say the same.
+fn is_clear(error: &estafette_mesh::Error) -> bool {
+    let estafette_mesh::Error::Refused { why, .. } = error else { return false };
+    !why.contains(NOT_READY) && !why.contains(NOT_NOW)
 }
 
 /// The key of a join that was cut short, or a new one.
@@ -147,4 +180,44 @@ fn key(data: &Path) -> Result<NodeKey, ClusterError> {
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path).map_err(failed)?;
     file.write_all(key.pkcs8()).and_then(|()| file.sync_all()).map_err(failed)?;
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::identity::mark_removed;
+    use estafette_mesh::{Authority, Error};
+
+    #[tokio::test]
+    async fn a_node_that_has_joined_is_told_so_until_it_was_started() {
+        let (folder, id) = (tempfile::tempdir().unwrap(), ClusterId([7; 16]));
+        let (authority, key) = (Authority::create(id).unwrap(), NodeKey::create().unwrap());
+        let certificate =
+            authority.certify(NodeName(3), key.public_key().unwrap(), CERTIFICATE_LIFE).unwrap();
+        let authority = authority.certificate().to_vec();
+        Kept::new(id, NodeId(3), &key, certificate, authority, Vec::new()).write(folder.path()).unwrap();
+        let join = async |cluster| {
+            let token = JoinToken { cluster, fingerprint: [0; 32], secret: [0; 32], addresses: Vec::new() };
+            super::join(folder.path(), &ClusterConfig::default(), &token).await
+        };
+        assert_eq!(join(id.0).await.unwrap(), Joined { node: NodeId(3), already: true });
+        assert!(matches!(join([8; 16]).await, Err(ClusterError::Joined)));
+        mark_removed(folder.path()).unwrap();
+        assert!(matches!(join(id.0).await, Err(ClusterError::NotEmpty(_))));
+        std::fs::remove_file(folder.path().join("cluster/removed")).unwrap();
+        std::fs::create_dir(folder.path().join("store")).unwrap();
+        assert!(matches!(join(id.0).await, Err(ClusterError::Joined)));
+    }
+
+    #[test]
+    fn a_clear_refusal_is_told_from_what_another_member_may_do() {
+        let address = "192.0.2.1:7400".to_owned();
+        let refused = |why: &str| is_clear(&Error::Refused { address: address.clone(), why: why.into() });
+        assert!(refused("there is no such join token"));
+        assert!(
+            !refused(&format!("{NOT_READY}; try again in a moment"))
+                && !refused(&format!("{NOT_NOW}: no leader"))
+        );
+        assert!(!is_clear(&Error::Unreached { address, why: "no answer".into() }));
+    }
 }

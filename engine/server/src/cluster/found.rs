@@ -5,6 +5,7 @@ use super::{Cluster, SOLE_NODE};
 use crate::engine::{Engine, EngineError};
 use estafette_directory::{Actor, AuthorityKey, Change, NewCluster, Origin};
 use estafette_mesh::{Authority, ClusterId, NodeKey, NodeName};
+use estafette_raft::NodeId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,16 +31,23 @@ pub(super) fn authority_of(engine: &Engine) -> Result<(ClusterId, Authority), Cl
     Ok((id, made?))
 }
 
+/// True if no other node has come since this one founded its cluster.
+fn is_founder_alone(own: NodeId, mut nodes: impl Iterator<Item = NodeId>) -> bool {
+    own == SOLE_NODE && nodes.next() == Some(SOLE_NODE) && nodes.next().is_none()
+}
+
 impl Cluster {
     /// Makes a cluster of this node. Called again after it was cut short, it goes on where it was.
     pub(crate) async fn found(
         self: &Arc<Self>,
         engine: &Arc<Engine>,
         actor: Actor,
+        origin: Origin,
     ) -> Result<(), EngineError> {
         if self.is_joined() {
-            return Err(ClusterError::Joined.into());
+            return self.found_again(engine).await;
         }
+        let address = self.settings.advertised().map_err(ClusterError::Advertised)?;
         let (id, authority) = match authority(engine) {
             Some((id, authority)) => (id, authority.map_err(ClusterError::from)?),
             None => {
@@ -54,11 +62,11 @@ impl Cluster {
             authority_certificate: authority.certificate().to_vec(),
             authority_key: AuthorityKey::new(authority.key().to_vec()),
             node: SOLE_NODE,
-            address: self.settings.advertised(),
+            address,
             label: self.settings.label.clone(),
             key_hash: key_hash(&public.0),
         };
-        engine.change(actor, Origin::LocalSocket, Change::FoundCluster(founded)).await?;
+        engine.change(actor, origin, Change::FoundCluster(founded)).await?;
         let certificate =
             authority.certify(NodeName(SOLE_NODE.0), public, CERTIFICATE_LIFE).map_err(ClusterError::from)?;
         let kept = Kept::new(id, SOLE_NODE, &key, certificate, authority.certificate().to_vec(), Vec::new());
@@ -69,11 +77,24 @@ impl Cluster {
         Ok(())
     }
 
+    /// There is nothing more to do as long as no other node is there; whoever founded may not have had the token yet.
+    async fn found_again(&self, engine: &Engine) -> Result<(), EngineError> {
+        let is_alone = is_founder_alone(self.id(), engine.directory.read().nodes().map(|node| node.id));
+        if !is_alone {
+            return Err(ClusterError::Joined.into());
+        }
+        if self.mesh().is_none() {
+            self.connect().await?;
+        }
+        Ok(())
+    }
+
     /// Makes a token with which one node may join.
     pub(crate) async fn token(
         &self,
         engine: &Engine,
         actor: Actor,
+        origin: Origin,
         valid: Duration,
         label: Option<String>,
     ) -> Result<JoinToken, EngineError> {
@@ -85,7 +106,7 @@ impl Cluster {
             valid_ms: u64::try_from(valid.as_millis()).unwrap_or(u64::MAX),
             label,
         };
-        engine.change(actor, Origin::LocalSocket, change).await?;
+        engine.change(actor, origin, change).await?;
         let addresses = engine.directory.read().nodes().map(|node| node.address.clone()).collect();
         Ok(JoinToken { cluster: id.0, fingerprint: authority.fingerprint(), secret, addresses })
     }
@@ -103,5 +124,19 @@ impl Cluster {
         }
         *self.kept.write() = Some(Arc::new(renewed));
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_founded_again_by_its_first_node_alone() {
+        let is_alone = |own, nodes: &[u64]| is_founder_alone(NodeId(own), nodes.iter().copied().map(NodeId));
+        assert!(is_alone(1, &[1]));
+        for (own, nodes) in [(1, vec![1, 2]), (2, vec![2]), (1, vec![2]), (2, vec![1]), (1, vec![])] {
+            assert!(!is_alone(own, &nodes), "{own} {nodes:?}");
+        }
     }
 }

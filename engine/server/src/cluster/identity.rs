@@ -14,8 +14,10 @@ use std::time::Duration;
 
 /// The folder in the data folder.
 const FOLDER: &str = "cluster";
-/// Its one file.
+/// Who the node is.
 const FILE: &str = "identity.json";
+/// Says that the node ended because it was removed from the cluster.
+const REMOVED_FILE: &str = "removed";
 /// The form of the file.
 const VERSION: u8 = 1;
 /// What a token begins with.
@@ -70,6 +72,11 @@ pub(crate) enum ClusterError {
     /// Not a token, or one of a newer version.
     #[error("this is no join token that this version can read")]
     Token,
+    /// Nobody can be told to connect there.
+    #[error(
+        "other nodes cannot connect to {0}: set `cluster.advertise` to the host and port at which they reach this node"
+    )]
+    Advertised(String),
     /// Nobody took the node in.
     #[error("the cluster did not take this node in: {0}")]
     NotAdmitted(String),
@@ -159,22 +166,9 @@ impl Kept {
 
     /// Writes it so that it is there whole or not at all, readable by the owner alone.
     pub(super) fn write(&self, data: &Path) -> Result<(), ClusterError> {
-        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-        let path = Kept::path(data);
-        let failed = |source| ClusterError::File { path: path.clone(), source };
-        let folder = data.join(FOLDER);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
-        let part = path.with_extension("part");
-        let text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        let written = || -> std::io::Result<()> {
-            let mut options = std::fs::OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&part, &path)?;
-            std::fs::File::open(&folder)?.sync_all()
-        };
-        written().map_err(failed)
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| ClusterError::File { path: Kept::path(data), source: error.into() })?;
+        write(data, FILE, &text)
     }
 
     pub(super) fn cluster(&self) -> Option<ClusterId> {
@@ -204,6 +198,34 @@ impl Kept {
         let certificate = authority.certify(NodeName(self.node.0), public, CERTIFICATE_LIFE)?;
         Ok(Kept { certificate, certified_s: now_s(), ..self.clone() })
     }
+}
+
+/// Writes a file of the folder so that it is there whole or not at all, readable by the owner alone.
+fn write(data: &Path, name: &str, text: &[u8]) -> Result<(), ClusterError> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let folder = data.join(FOLDER);
+    let path = folder.join(name);
+    let written = || -> std::io::Result<()> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let part = path.with_extension("part");
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        std::fs::rename(&part, &path)?;
+        std::fs::File::open(&folder)?.sync_all()
+    };
+    written().map_err(|source| ClusterError::File { path: path.clone(), source })
+}
+
+/// Leaves a mark that the node was removed: once it has ended, nobody can ask it whether it was.
+pub(super) fn mark_removed(data: &Path) -> Result<(), ClusterError> {
+    write(data, REMOVED_FILE, b"This node was removed from its cluster; its data folder can be removed.\n")
+}
+
+/// True if the node of this folder ended because it was removed from its cluster.
+pub(crate) fn was_removed(data: &Path) -> bool {
+    data.join(FOLDER).join(REMOVED_FILE).exists()
 }
 
 /// What lets one node join: which cluster, whom to believe, where to ask, and a secret that works once.
@@ -269,5 +291,14 @@ mod tests {
         assert!(!read.is_to_be_renewed());
         let mode = Kept::path(folder.path()).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_node_is_marked_as_removed_once_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!was_removed(folder.path()));
+        mark_removed(folder.path()).unwrap();
+        mark_removed(folder.path()).unwrap();
+        assert!(was_removed(folder.path()) && Kept::read(folder.path()).unwrap().is_none());
     }
 }

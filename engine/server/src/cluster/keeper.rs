@@ -14,6 +14,7 @@ use estafette_directory::{
 use estafette_raft::{GroupId, NodeId};
 use estafette_types::ShardId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,50 @@ struct Memory {
     /// Since when a node has not been reached.
     away: BTreeMap<NodeId, Instant>,
     balanced: Option<Instant>,
+    /// What cannot be done now, and why in words.
+    troubles: BTreeMap<Task, String>,
+}
+
+/// What may fail by itself, and must not hold up anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Task {
+    /// The state of a node.
+    Node(NodeId),
+    /// More shards.
+    AddShards,
+    /// Where a shard is to be.
+    Place(ShardId),
+    /// The members of a group.
+    Group(GroupId),
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Task::Node(node) => write!(f, "the state of node {node}"),
+            Task::AddShards => f.write_str("more shards"),
+            Task::Place(shard) => write!(f, "the place of shard {shard}"),
+            Task::Group(group) => write!(f, "the members of {group}"),
+        }
+    }
+}
+
+impl Memory {
+    /// What was done; nothing if it failed, which is told as often as the words change.
+    fn heed<T: Default>(&mut self, task: Task, done: Result<T, EngineError>) -> T {
+        let error = match done {
+            Ok(done) => {
+                self.troubles.remove(&task);
+                return done;
+            }
+            Err(error) => error.to_string(),
+        };
+        if self.troubles.get(&task) != Some(&error) {
+            tracing::warn!(%task, error, "the keeper tries again");
+            self.troubles.insert(task, error);
+        }
+        T::default()
+    }
 }
 
 /// Keeps at it as long as the node runs.
@@ -40,16 +85,13 @@ pub(super) async fn keep(engine: Arc<Engine>) {
     let mut moved = false;
     loop {
         tokio::time::sleep(if moved { STEP_PAUSE } else { ROUND_PAUSE }).await;
-        moved = false;
         let is_cluster = engine.directory.read().cluster().is_some();
         if !is_cluster || !engine.control.group().status().leads {
             memory = Memory::default();
+            moved = false;
             continue;
         }
-        match round(&engine, &mut memory).await {
-            Ok(more) => moved = more,
-            Err(error) => tracing::debug!(%error, "the keeper tries again"),
-        }
+        moved = round(&engine, &mut memory).await;
     }
 }
 
@@ -58,16 +100,17 @@ pub(super) async fn change(engine: &Engine, change: Change) -> Result<(), Engine
 }
 
 /// One look at everything, with at most one step of each group; true if there was one.
-async fn round(engine: &Engine, memory: &mut Memory) -> Result<bool, EngineError> {
+async fn round(engine: &Engine, memory: &mut Memory) -> bool {
     let nodes: Vec<ClusterNode> = engine.directory.read().nodes().cloned().collect();
-    look_who_is_away(engine, &nodes, memory).await?;
-    place(engine, &nodes).await?;
+    look_who_is_away(engine, &nodes, memory).await;
+    place(engine, &nodes, memory).await;
     let everywhere = voters_of_all(&nodes);
     let learners: BTreeSet<NodeId> =
         nodes.iter().filter(|node| node.state == NodeState::Active).map(|node| node.id).collect();
     let mut moved = false;
     for group in [GroupId::CONTROL, GroupId::TRAFFIC] {
-        moved |= step(engine, group, &everywhere, &learners).await?;
+        let stepped = step(engine, group, &everywhere, &learners).await;
+        moved |= memory.heed(Task::Group(group), stepped);
     }
     let (placements, moving) = (engine.directory.read().placements(), engine.cluster.shards_of_moves());
     for (shard, replicas) in &placements {
@@ -75,17 +118,19 @@ async fn round(engine: &Engine, memory: &mut Memory) -> Result<bool, EngineError
         // This node moves accounts, and needs the rows of both sides.
         let learner = Some(engine.cluster.id()).filter(|_| moving.contains(shard));
         let members = voters.iter().copied().chain(learner).collect();
-        moved |= step(engine, GroupId::shard(shard.0), &voters, &members).await?;
+        let group = GroupId::shard(shard.0);
+        let stepped = step(engine, group, &voters, &members).await;
+        moved |= memory.heed(Task::Group(group), stepped);
     }
     if moved {
-        return Ok(true);
+        return true;
     }
-    remove_who_left(engine, &nodes, &placements).await?;
+    remove_who_left(engine, &nodes, &placements, memory).await;
     if memory.balanced.is_none_or(|at| at.elapsed() > BALANCE_PAUSE) {
         memory.balanced = Some(Instant::now());
         balance(engine, &placements).await;
     }
-    Ok(false)
+    false
 }
 
 /// Who votes in the groups that all nodes have: the active ones with the lowest numbers.
@@ -95,14 +140,10 @@ fn voters_of_all(nodes: &[ClusterNode]) -> BTreeSet<NodeId> {
 }
 
 /// Declares nodes dead that were away too long, and those alive that are back.
-async fn look_who_is_away(
-    engine: &Engine,
-    nodes: &[ClusterNode],
-    memory: &mut Memory,
-) -> Result<(), EngineError> {
+async fn look_who_is_away(engine: &Engine, nodes: &[ClusterNode], memory: &mut Memory) {
     let (replicas, patience) = {
         let directory = engine.directory.read();
-        let Some(cluster) = directory.cluster() else { return Ok(()) };
+        let Some(cluster) = directory.cluster() else { return };
         (usize::from(cluster.replicas), Duration::from_millis(cluster.replace_after_ms))
     };
     let active = nodes.iter().filter(|node| node.state == NodeState::Active).count();
@@ -111,8 +152,7 @@ async fn look_who_is_away(
             memory.away.remove(&node.id);
             if node.state == NodeState::Dead {
                 tracing::info!(node = %node.id, "the node is back");
-                let state = NodeChange::State(NodeState::Active);
-                change(engine, Change::ChangeNode { node: node.id, change: state }).await?;
+                set_state(engine, node.id, NodeState::Active, memory).await;
             }
             continue;
         }
@@ -120,15 +160,18 @@ async fn look_who_is_away(
         let replaceable = node.state == NodeState::Active && active > replicas;
         if replaceable && since.elapsed() > patience {
             tracing::warn!(node = %node.id, "the node has been away too long: others take its place");
-            let state = NodeChange::State(NodeState::Dead);
-            change(engine, Change::ChangeNode { node: node.id, change: state }).await?;
+            set_state(engine, node.id, NodeState::Dead, memory).await;
         }
     }
-    Ok(())
+}
+
+async fn set_state(engine: &Engine, node: NodeId, state: NodeState, memory: &mut Memory) {
+    let changed = change(engine, Change::ChangeNode { node, change: NodeChange::State(state) }).await;
+    memory.heed(Task::Node(node), changed);
 }
 
 /// Makes shards as nodes come, and says where all of them are to be.
-async fn place(engine: &Engine, nodes: &[ClusterNode]) -> Result<(), EngineError> {
+async fn place(engine: &Engine, nodes: &[ClusterNode], memory: &mut Memory) {
     let (present, shards, replicas) = {
         let directory = engine.directory.read();
         let replicas = directory.cluster().map_or(1, |cluster| cluster.replicas);
@@ -138,7 +181,8 @@ async fn place(engine: &Engine, nodes: &[ClusterNode]) -> Result<(), EngineError
     let wanted = shards_wanted(active, engine.config.node.shards(), shards.len());
     if active > 1 && wanted > shards.len() {
         let total = u32::try_from(wanted).unwrap_or(u32::MAX);
-        return change(engine, Change::AddShards { total }).await;
+        let added = change(engine, Change::AddShards { total }).await;
+        return memory.heed(Task::AddShards, added);
     }
     for (shard, wanted) in plan_placement(nodes, &shards, &present, replicas) {
         let placed = present.get(&shard).cloned().unwrap_or_default();
@@ -150,11 +194,9 @@ async fn place(engine: &Engine, nodes: &[ClusterNode]) -> Result<(), EngineError
             continue;
         };
         let Some(replicas) = towards(&placed, &wanted, &status.voting()) else { continue };
-        if let Err(error) = change(engine, Change::PlaceShard { shard, replicas }).await {
-            tracing::debug!(%shard, %error, "a shard cannot be placed anew now");
-        }
+        let placed = change(engine, Change::PlaceShard { shard, replicas }).await;
+        memory.heed(Task::Place(shard), placed);
     }
-    Ok(())
 }
 
 /// The next placement on the way to another, if it is time for it: most of those who have the shard are always among those who
@@ -224,7 +266,8 @@ async fn remove_who_left(
     engine: &Engine,
     nodes: &[ClusterNode],
     placements: &BTreeMap<ShardId, Vec<NodeId>>,
-) -> Result<(), EngineError> {
+    memory: &mut Memory,
+) {
     for node in nodes.iter().filter(|node| node.state == NodeState::Leaving) {
         let is_placed = placements.values().any(|replicas| replicas.contains(&node.id));
         let groups = placements.keys().map(|shard| GroupId::shard(shard.0));
@@ -237,10 +280,10 @@ async fn remove_who_left(
         }
         if !has_any {
             tracing::info!(node = %node.id, "the node has left the cluster");
-            change(engine, Change::RemoveNode { node: node.id }).await?;
+            let removed = change(engine, Change::RemoveNode { node: node.id }).await;
+            memory.heed(Task::Node(node.id), removed);
         }
     }
-    Ok(())
 }
 
 /// Spreads leadership: the replicas of a shard are asked in turn, by its number.

@@ -29,7 +29,7 @@ const SLOW: Duration = Duration::from_secs(1);
 const BRING_MAX: Duration = Duration::from_secs(5);
 /// After bodies that nobody gave; doubled each time.
 const NOBODY_PAUSE: Duration = Duration::from_secs(2);
-/// The longest such pause.
+/// The longest such pause, and that of the scrub after an error.
 const NOBODY_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Mends as long as the node runs.
@@ -197,9 +197,12 @@ pub(super) async fn scrub(engine: Arc<Engine>) {
                 metrics::counter!("estafette_storage_scrubbed_bytes_total").increment(step.bytes);
                 step.ended
             }
+            // What cannot be read now may be later: it goes on where it was.
             Err(error) => {
-                tracing::warn!(%error, "bodies cannot be looked through");
-                return;
+                metrics::counter!("estafette_storage_scrub_failed_total").increment(1);
+                tracing::warn!(%error, "bodies cannot be looked through now");
+                tokio::time::sleep(NOBODY_PAUSE_MAX).await;
+                false
             }
         };
         scrub = Some(if ended { engine.store.scrub(None) } else { now });

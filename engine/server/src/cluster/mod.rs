@@ -37,7 +37,7 @@ pub(crate) use admit::join;
 pub(crate) use failure::{Failure, is_dispensable};
 pub(crate) use found::TOKEN_VALID_MS;
 pub(crate) use groups::{look_at_learned, open_present};
-pub(crate) use identity::{ClusterError, JoinToken, Kept};
+pub(crate) use identity::{ClusterError, JoinToken, Kept, was_removed};
 pub(crate) use link::{Doorway, Link};
 pub(crate) use mender::bring;
 #[cfg(test)]
@@ -221,6 +221,13 @@ impl Cluster {
     /// True once all others have said for a while that this node was removed from the cluster.
     pub(crate) fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Relaxed)
+    }
+
+    /// Leaves a mark that this node was removed, for whoever waits until it has left.
+    pub(crate) fn mark_removed(&self) {
+        if let Err(error) = identity::mark_removed(&self.data) {
+            tracing::error!(%error, "that this node was removed cannot be noted in its data folder");
+        }
     }
 
     /// How a group stands, as its leader knows it; found by way of any node if this one has none of the group.

@@ -16,7 +16,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) advertise: String,
     /// What it shares its fate with: a rack, a room. Replicas of a shard are spread over labels.
     pub(crate) label: String,
-    /// Bytes a second that a new or returned replica fetches at most.
+    /// Bytes a second of the bodies that a new or returned replica fetches at most; rows and entries come as fast as
+    /// they are taken.
     pub(crate) move_bytes_per_second: u64,
     /// How long a client waits at most until this node is known to have all that other nodes told theirs; then it is
     /// told to try again later.
@@ -48,8 +49,13 @@ impl ClusterConfig {
         }
     }
 
-    /// What other nodes are told.
-    pub(crate) fn advertised(&self) -> String {
-        if self.advertise.is_empty() { String::from(self.listen) } else { self.advertise.clone() }
+    /// What other nodes are told; the error is an address that stands for all of a host, where nobody can connect.
+    pub(crate) fn advertised(&self) -> Result<String, String> {
+        let address =
+            if self.advertise.is_empty() { String::from(self.listen) } else { self.advertise.clone() };
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let stands_for_all = host == "*" || ip.is_ok_and(|ip| ip.to_canonical().is_unspecified());
+        if stands_for_all { Err(address) } else { Ok(address) }
     }
 }

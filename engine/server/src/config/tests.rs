@@ -107,3 +107,18 @@ fn a_wait_for_company_is_bounded() {
     assert!(said(1_001).unwrap_err().to_string().contains("0 to 1000"));
     assert!(Config::parse("[raft]\ncommit_wait_ms = 101\n").unwrap_err().to_string().contains("0 to 100"));
 }
+
+#[test]
+fn other_nodes_are_told_an_address_of_one_node() {
+    let told = |listen: &str, advertise: &str| {
+        let listen = Endpoint::try_from(listen.to_owned()).unwrap();
+        ClusterConfig { listen, advertise: advertise.to_owned(), ..ClusterConfig::default() }.advertised()
+    };
+    for all in ["*:7400", "0.0.0.0:7400", "[::]:7400"] {
+        assert_eq!(told(all, ""), Err(all.to_owned()));
+        assert_eq!(told("192.0.2.1:7400", all), Err(all.to_owned()));
+        assert_eq!(told(all, "mx1.example.org:7400"), Ok("mx1.example.org:7400".to_owned()));
+    }
+    assert_eq!(told("[2001:db8::1]:7400", ""), Ok("[2001:db8::1]:7400".to_owned()));
+    assert_eq!(ClusterConfig::default().advertised(), Ok("127.0.0.1:7400".to_owned()));
+}
