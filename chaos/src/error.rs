@@ -25,7 +25,11 @@ pub(crate) enum ChaosError {
     #[error("{call}: {source}")]
     System { call: &'static str, source: std::io::Error },
     #[error("this program was built without bugs to plant (feature `planted`)")]
+    #[cfg(not(feature = "planted"))]
     NotPlanted,
+    #[error("'{0}' is no bug that can be planted; there are: {1}")]
+    #[cfg(feature = "planted")]
+    NoBug(String, String),
     #[error("seed {seed}: {what}")]
     Seed { seed: u64, what: String },
     #[error("{tool}: {output}")]

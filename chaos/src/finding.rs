@@ -41,6 +41,8 @@ pub(crate) enum Finding {
     Command { command: String, output: String },
     #[error("the nodes did not come together within {seconds} s of healing; the last status: {status}")]
     NotSettled { seconds: u64, status: String },
+    #[error("node {node} joined, and votes in no group of a shard; the last status: {status}")]
+    NoShare { node: usize, status: String },
     #[error("replicas of a group are not equal: {said}")]
     Unequal { said: String },
     #[error("nothing was taken and found for account {account} within {seconds} s of healing")]

@@ -24,6 +24,7 @@ pub(crate) fn page(report: &Report) -> String {
     };
     let _ = writeln!(page, "<h1>Faults under load</h1><p class=\"{class}\"><strong>{verdict}.</strong></p>");
     let told = report.told;
+    let _ = writeln!(page, "<p>{}.</p>", escaped(&report.head.to_string()));
     let _ = writeln!(
         page,
         "<p>{} rounds in {} s, seed {}. Acknowledged {} mails; {} put off, {} without an answer, {} removed, {} \
@@ -69,6 +70,25 @@ fn of_cluster(page: &mut String, cluster: &ClusterReport) {
          (longest); {} probes succeeded.</p>",
         cluster.nodes, cluster.gap_p50_ms, cluster.gap_p99_ms, cluster.gap_max_ms, cluster.probes
     );
+    if cluster.flipped > 0 || cluster.replaced > 0 {
+        let _ = writeln!(
+            page,
+            "<p>{} bits flipped; {} bodies found damaged, {} repaired, {} damaged still when judged; {} nodes emptied \
+             and joined anew.</p>",
+            cluster.flipped,
+            cluster.bodies_damaged,
+            cluster.bodies_repaired,
+            cluster.bodies_left,
+            cluster.replaced
+        );
+    }
+    if cluster.snapshots_interrupted > 0 {
+        let _ = writeln!(page, "<p>{} snapshots interrupted.</p>", cluster.snapshots_interrupted);
+    }
+    if let (Some(faults), Some(round)) = (&cluster.failed, cluster.rounds.last()) {
+        let names = escaped(&crate::cluster::fault_names(faults));
+        let _ = writeln!(page, "<p class=\"broken\">Found in round {} ({names}).</p>", round.round);
+    }
     gaps(page, cluster);
     page.push_str(
         "<table><tr><th>fault<th>rounds<th>alone<th>gap when alone, p50 ms<th>p99 ms<th>longest of all ms\n",

@@ -10,6 +10,7 @@ mod error;
 mod faults;
 mod finding;
 mod folder;
+mod head;
 mod html;
 mod load;
 mod message;

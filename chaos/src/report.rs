@@ -3,6 +3,7 @@
 use crate::cluster::ClusterReport;
 use crate::faults::Fault;
 use crate::finding::Finding;
+use crate::head::Head;
 use crate::load::Tally;
 use crate::oracle::Counts;
 use serde::Serialize;
@@ -26,6 +27,8 @@ const HEADS: [&str; 10] = [
 /// The report of a run.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
+    #[serde(flatten)]
+    pub(crate) head: Head,
     pub(crate) holds: bool,
     pub(crate) seed: u64,
     pub(crate) seconds: u64,
@@ -155,6 +158,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.head)?;
         match &self.cluster {
             Some(cluster) => self.of_cluster(f, cluster)?,
             None => self.of_node(f)?,

@@ -5,6 +5,7 @@ use crate::cluster::{self, Order};
 use crate::error::{ChaosError, Stop};
 use crate::faults::{Fault, Planted};
 use crate::finding::Finding;
+use crate::head::Head;
 use crate::node::Node;
 use crate::random::Random;
 use crate::reader::Depth;
@@ -57,6 +58,9 @@ pub(crate) struct Run {
     /// Plant a bug, which has to be found
     #[arg(long, value_enum)]
     planted: Option<Planted>,
+    /// What the report calls the commit [default: that of the present folder]
+    #[arg(long)]
+    commit: Option<String>,
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -75,7 +79,7 @@ impl Run {
         let begin = Instant::now();
         let (folder, temporary) = self.folder()?;
         let seed = self.seed.unwrap_or_else(random_seed);
-        let mut report = Report { seed, ..Report::default() };
+        let mut report = Report { head: Head::read(self.commit.as_deref()), seed, ..Report::default() };
         let result = match self.several() {
             true => cluster::run(&self.order()?, &folder, seed, &mut report).await,
             false => self.one_node(&folder, seed, &mut report).await,
@@ -143,18 +147,7 @@ impl Run {
 
     /// The faults of one node.
     fn faults(&self) -> Result<Vec<Fault>, ChaosError> {
-        let all = Fault::value_variants();
-        if self.faults.is_empty() {
-            return Ok(all.to_vec());
-        }
-        let named = self.faults.iter().map(|name| {
-            Fault::from_str(name, true).map_err(|_| {
-                let names = all.iter().filter_map(|fault| fault.to_possible_value());
-                let names = names.map(|value| value.get_name().to_owned()).collect::<Vec<_>>();
-                ChaosError::NoFault(name.clone(), names.join(", "))
-            })
-        });
-        named.collect()
+        named(Fault::value_variants(), &self.faults)
     }
 
     fn folder(&self) -> Result<(PathBuf, Option<tempfile::TempDir>), ChaosError> {
@@ -247,6 +240,22 @@ impl Run {
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The faults of these names, of those that are possible; all of them without names.
+pub(crate) fn named<F: ValueEnum>(possible: &[F], names: &[String]) -> Result<Vec<F>, ChaosError> {
+    if names.is_empty() {
+        return Ok(possible.to_vec());
+    }
+    let value = |fault: &F| fault.to_possible_value();
+    let one = |name: &String| {
+        let fault = possible.iter().find(|fault| value(fault).is_some_and(|value| value.matches(name, true)));
+        fault.cloned().ok_or_else(|| {
+            let all = possible.iter().filter_map(value).map(|value| value.get_name().to_owned());
+            ChaosError::NoFault(name.clone(), all.collect::<Vec<_>>().join(", "))
+        })
+    };
+    names.iter().map(one).collect()
 }
 
 /// The progress of so many rounds.

@@ -10,6 +10,7 @@ use crate::error::BenchError;
 use crate::report::text::number;
 use indicatif::ProgressBar;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub(super) struct Failover {
     /// Between two acknowledged deliveries.
     gap: Option<Times>,
     kills: Vec<Kill>,
+    /// Of how many shards the leader was killed.
+    shards: usize,
     wanted_ms: f64,
     verdict: Verdict,
 }
@@ -58,15 +61,29 @@ pub(super) async fn measure(
     nodes: &mut Nodes,
     bar: &ProgressBar,
 ) -> Result<Failover, BenchError> {
+    let accounts = in_turns(&nodes.accounts);
     let mut turns = Vec::new();
-    for turn in 0..kills {
+    for (turn, account) in accounts.iter().cycle().take(kills).enumerate() {
         bar.set_message(format!("failover: kill {} of {kills}", turn + 1));
-        let Some(account) = nodes.accounts.get(turn % nodes.accounts.len().max(1)).cloned() else { break };
-        turns.push(kill(&account, nodes).await?);
+        turns.push(kill(account, nodes).await?);
     }
     let gap = Times::of(turns.iter().map(|turn| Duration::from_secs_f64(turn.gap_ms / 1000.0)));
     let verdict = Verdict::at_most(gap.map(|gap| gap.max_ms), GAP_MOST_MS);
-    Ok(Failover { gap, kills: turns, wanted_ms: GAP_MOST_MS, verdict })
+    let shards = turns.iter().map(|turn| turn.shard).collect::<BTreeSet<_>>().len();
+    Ok(Failover { gap, kills: turns, shards, wanted_ms: GAP_MOST_MS, verdict })
+}
+
+/// The accounts in such an order that the next one is in the next shard. As they were made, neighbours share a shard.
+fn in_turns(accounts: &[Account]) -> Vec<Account> {
+    let mut taken = BTreeMap::new();
+    let mut places: Vec<(usize, &Account)> = Vec::new();
+    for account in accounts {
+        let place = taken.entry(account.shard).or_insert(0_usize);
+        places.push((*place, account));
+        *place += 1;
+    }
+    places.sort_by_key(|(place, account)| (*place, account.shard));
+    places.into_iter().map(|(_, account)| account.clone()).collect()
 }
 
 async fn kill(account: &Account, nodes: &mut Nodes) -> Result<Kill, BenchError> {
@@ -102,10 +119,33 @@ async fn kill(account: &Account, nodes: &mut Nodes) -> Result<Kill, BenchError> 
 
 impl fmt::Display for Failover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gap = self.gap.map_or("-".to_owned(), |gap| gap.to_string());
-        writeln!(f, "without mail for an account whose leader is killed: {gap} kills")?;
+        // Of so few, the p99 is the longest.
+        let told = |gap: Times| {
+            let (p50, longest) = (number(gap.p50_ms), number(gap.max_ms));
+            format!("p50 {p50} ms, longest of {} kills {longest} ms", gap.count)
+        };
+        let gap = self.gap.map_or("-".to_owned(), told);
+        writeln!(
+            f,
+            "without mail for an account whose leader is killed: {gap}; leaders of {} shards were killed",
+            self.shards
+        )?;
         let gaps: Vec<String> = self.kills.iter().map(|kill| number(kill.gap_ms)).collect();
         writeln!(f, "  ms of each: {}", gaps.join(" "))?;
         writeln!(f, "  wanted: at most {} ms: {}", number(self.wanted_ms), self.verdict.word())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_take_turns() {
+        let account = |shard: u32| Account { address: String::new(), shard };
+        let accounts: Vec<Account> = [1, 1, 1, 3, 3, 2].into_iter().map(account).collect();
+        let shards: Vec<u32> = in_turns(&accounts).iter().map(|account| account.shard).collect();
+        assert_eq!(shards, [1, 2, 3, 1, 3, 1]);
+        assert!(in_turns(&[]).is_empty());
     }
 }

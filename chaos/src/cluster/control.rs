@@ -15,7 +15,7 @@ use tokio::time::timeout;
 /// For a command that has only to be answered, and for one that waits until data has moved: gigabytes, after many rounds,
 /// over processors and disks that all share.
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
-const MOVE_WAIT: Duration = Duration::from_secs(600);
+pub(super) const MOVE_WAIT: Duration = Duration::from_secs(600);
 /// For all rows of all replicas to be read.
 const COMPARE_WAIT: Duration = Duration::from_secs(60);
 /// What the comparison says of replicas that it could not compare.
@@ -43,10 +43,18 @@ struct Node {
 
 #[derive(Clone, Debug)]
 struct Group {
+    /// Not the control group, nor that of counts.
+    is_of_shard: bool,
     leader: Option<u64>,
-    replicas: usize,
-    voters: usize,
-    lags: Vec<u64>,
+    members: Vec<Replica>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Replica {
+    node: u64,
+    votes: bool,
+    /// Entries that it lacks, where that is known.
+    lag: Option<u64>,
 }
 
 impl Status {
@@ -72,6 +80,25 @@ impl Status {
         self.nodes.iter().filter(|node| node.number == number).map(|node| node.id).max()
     }
 
+    /// True if a node with this identifier belongs, even if it is leaving.
+    pub(crate) fn knows(&self, id: u64) -> bool {
+        self.nodes.iter().any(|node| node.id == id)
+    }
+
+    /// True if the node votes in the group of a shard.
+    pub(crate) fn has_share(&self, number: Number) -> bool {
+        let Some(id) = self.id(number) else { return false };
+        let votes = |group: &Group| group.members.iter().any(|replica| replica.node == id && replica.votes);
+        self.groups.iter().any(|group| group.is_of_shard && votes(group))
+    }
+
+    /// Who leads the group of a shard that a node with this identifier only learns, and lacks entries of.
+    pub(crate) fn leader_of_learner(&self, id: u64) -> Option<Number> {
+        let learns = |replica: &Replica| replica.node == id && !replica.votes && replica.lag > Some(0);
+        let group = self.groups.iter().find(|group| group.is_of_shard && group.members.iter().any(learns))?;
+        self.number(group.leader?)
+    }
+
     /// True if it says that the node may be stopped now.
     pub(crate) fn safe_to_stop(&self, number: Number) -> bool {
         self.nodes.iter().any(|node| node.number == number && node.safe_to_stop)
@@ -80,9 +107,10 @@ impl Status {
     /// True if all nodes belong and are reachable, all groups have a leader, and no replica is behind or only
     /// learns.
     pub(crate) fn settled(&self) -> bool {
+        let is_level = |replica: &Replica| replica.votes && replica.lag.unwrap_or(0) == 0;
         let whole = |group: &Group| {
-            let known = group.leader.is_some() && group.replicas > 0;
-            known && group.voters == group.replicas && group.lags.iter().all(|lag| *lag == 0)
+            let known = group.leader.is_some() && !group.members.is_empty();
+            known && group.members.iter().all(is_level)
         };
         let fine = |node: &Node| node.active && node.reachable;
         !self.groups.is_empty() && self.nodes.iter().all(fine) && self.groups.iter().all(whole)
@@ -104,13 +132,18 @@ fn node(value: &Value) -> Option<Node> {
 }
 
 fn group(value: &Value) -> Group {
-    let replicas = value.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let lag = |replica: &Value| replica.get("lag").and_then(Value::as_u64);
+    let members = value.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let name = value.get("group").and_then(Value::as_str).unwrap_or_default();
+    let replica = |replica: &Value| Replica {
+        // One that has no number is nobody's, and still counts.
+        node: replica.get("node").and_then(Value::as_u64).unwrap_or(0),
+        votes: replica.get("votes") == Some(&Value::Bool(true)),
+        lag: replica.get("lag").and_then(Value::as_u64),
+    };
     Group {
+        is_of_shard: name.starts_with("shard"),
         leader: value.get("leader").and_then(Value::as_u64),
-        replicas: replicas.len(),
-        voters: replicas.iter().filter(|replica| replica.get("votes") == Some(&Value::Bool(true))).count(),
-        lags: replicas.iter().filter_map(lag).collect(),
+        members: members.iter().map(replica).collect(),
     }
 }
 
@@ -202,6 +235,13 @@ pub(crate) async fn leave_of(program: &Path, data: &Path, id: u64) -> Result<(),
     cluster(program, data, &["leave", &id], MOVE_WAIT).await.map(|_| ()).map_err(finding("leave"))
 }
 
+/// The same without waiting until it has left.
+pub(crate) async fn leave_soon(program: &Path, data: &Path, id: u64) -> Result<(), Stop> {
+    let id = id.to_string();
+    let words = ["leave", &id, "--no-wait"];
+    cluster(program, data, &words, ANSWER_WAIT).await.map(drop).map_err(finding("leave"))
+}
+
 /// A node with an empty folder joins by a token; it does not run yet.
 pub(crate) async fn join(member: &mut Member, token: &str, random: &mut Random) -> Result<(), Stop> {
     let joining = member.command(random)?;
@@ -233,5 +273,18 @@ mod tests {
         assert!(status.settled());
         assert!(!parse("3").settled());
         assert!(Status::parse("cluster of one").is_none());
+    }
+
+    #[test]
+    fn shares_and_learners_of_shards_are_told() {
+        let of_shard = |votes: &str| {
+            let text = TEXT.replace("control", "shard-1").replace("LAG", "5");
+            Status::parse(&text.replace(r#""node":7,"votes":true"#, votes)).unwrap()
+        };
+        let (voter, learner) = (of_shard(r#""node":7,"votes":true"#), of_shard(r#""node":7,"votes":false"#));
+        assert_eq!((voter.has_share(2), voter.leader_of_learner(7)), (true, None));
+        assert_eq!((learner.has_share(2), learner.leader_of_learner(7)), (false, Some(2)));
+        assert!(!parse("0").has_share(2), "the control group is no share");
+        assert!(voter.knows(4) && !voter.knows(5));
     }
 }

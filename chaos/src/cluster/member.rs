@@ -168,6 +168,14 @@ impl Member {
         self.running.as_ref().is_some_and(|(_, process)| process.log_says(words))
     }
 
+    /// How many lines with all of these words it printed since it was started.
+    pub(crate) fn lines_with(&self, words: &[String]) -> usize {
+        let Some((plan, _)) = &self.running else { return 0 };
+        let text = fs::read(plan.file("log")).unwrap_or_default();
+        let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+        String::from_utf8_lossy(&text).lines().filter(has_all).count()
+    }
+
     /// True if a fault damaged it, and it has said that it is damaged.
     pub(crate) fn says_damaged(&self) -> bool {
         self.suspect && self.says(&DAMAGED)

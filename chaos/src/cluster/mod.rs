@@ -61,6 +61,8 @@ pub(crate) struct Cluster {
     flipped: AtomicU64,
     /// Nodes that were emptied in this round because they said that they are damaged, or the check did.
     replaced: AtomicU64,
+    /// Leaders that were killed in this round while they sent a snapshot.
+    snapshots_interrupted: AtomicU64,
 }
 
 impl Cluster {
@@ -75,9 +77,19 @@ impl Cluster {
         }
         let accounts = Accounts { logins: Vec::new(), addresses: Vec::new() };
         let next_id = Arc::new(AtomicU64::new(1));
-        let (flipped, replaced) = (AtomicU64::new(0), AtomicU64::new(0));
-        let mut cluster =
-            Cluster { manner, net, links, members, nodes, accounts, next_id, flips, flipped, replaced };
+        let mut cluster = Cluster {
+            manner,
+            net,
+            links,
+            members,
+            nodes,
+            accounts,
+            next_id,
+            flips,
+            flipped: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
+            snapshots_interrupted: AtomicU64::new(0),
+        };
         {
             let mut first = cluster.member(1).await?;
             first.launch(random)?;

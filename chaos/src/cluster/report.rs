@@ -28,6 +28,8 @@ pub(crate) struct ClusterReport {
     pub(crate) bodies_left: u64,
     /// Nodes that were emptied and joined anew, since their database was damaged.
     pub(crate) replaced: u64,
+    /// Leaders that were killed while they sent a snapshot: what `snapshot` is for, and cannot always have.
+    pub(crate) snapshots_interrupted: u64,
     /// The faults of the round that found something.
     pub(crate) failed: Option<Vec<Fault>>,
 }
@@ -63,6 +65,7 @@ pub(crate) struct OfRound {
     pub(crate) bodies_repaired: u64,
     pub(crate) bodies_left: u64,
     pub(crate) replaced: u64,
+    pub(crate) snapshots_interrupted: u64,
 }
 
 /// The name of a fault, as on the command line.
@@ -100,6 +103,7 @@ impl ClusterReport {
         self.bodies_repaired += round.bodies_repaired;
         self.bodies_left += round.bodies_left;
         self.replaced += round.replaced;
+        self.snapshots_interrupted += round.snapshots_interrupted;
         if failed {
             self.failed = Some(round.faults.clone());
         }
@@ -144,6 +148,10 @@ impl fmt::Display for ClusterReport {
                 "{flipped} bits flipped; {damaged} bodies found damaged, {repaired} repaired, {left} damaged still"
             )?;
             writeln!(f, "{} damaged nodes emptied and joined anew", self.replaced)?;
+        }
+        if let Some(of) = self.faults.get(&Fault::Snapshot) {
+            let (rounds, interrupted) = (of.rounds, self.snapshots_interrupted);
+            writeln!(f, "{rounds} rounds with `snapshot`, {interrupted} snapshots interrupted")?;
         }
         Ok(())
     }

@@ -53,20 +53,9 @@ pub(crate) struct Order {
 impl Order {
     /// The faults to draw from.
     pub(crate) fn draw_from(&self) -> Result<Vec<Fault>, ChaosError> {
-        let all = Fault::value_variants();
-        let possible = || all.iter().copied().filter(|fault| self.nodes > 1 || !fault.needs_others());
-        if self.faults.is_empty() {
-            return Ok(possible().collect());
-        }
-        let named = self.faults.iter().map(|name| {
-            let fault = Fault::from_str(name, true).ok().filter(|fault| possible().any(|one| one == *fault));
-            fault.ok_or_else(|| {
-                let names = possible().filter_map(|fault| fault.to_possible_value());
-                let names = names.map(|value| value.get_name().to_owned()).collect::<Vec<_>>();
-                ChaosError::NoFault(name.clone(), names.join(", "))
-            })
-        });
-        named.collect()
+        let all = Fault::value_variants().iter().copied();
+        let possible: Vec<Fault> = all.filter(|fault| self.nodes > 1 || !fault.needs_others()).collect();
+        crate::run::named(&possible, &self.faults)
     }
 }
 
@@ -216,6 +205,7 @@ impl Round {
             breached => breached,
         };
         of_round.replaced = cluster.replaced.swap(0, Ordering::SeqCst);
+        of_round.snapshots_interrupted = cluster.snapshots_interrupted.swap(0, Ordering::SeqCst);
         inspected
     }
 

@@ -21,6 +21,7 @@ mod setup;
 mod trace;
 
 use crate::error::ChaosError;
+use crate::head::Head;
 use crate::shim;
 use breach::{Breach, Rule};
 use clap::Args;
@@ -69,6 +70,9 @@ pub(crate) struct Sim {
     /// Where runs have their folders [default: memory, where there is such a place]
     #[arg(long)]
     folder: Option<PathBuf>,
+    /// What the report calls the commit [default: that of the present folder]
+    #[arg(long)]
+    commit: Option<String>,
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -83,6 +87,19 @@ fn seeds(text: &str) -> Result<(u64, u64), String> {
     range.filter(|(first, last)| first <= last).ok_or_else(|| "not a range like 1..200".to_owned())
 }
 
+/// An error if there is no such bug to plant.
+#[cfg(feature = "planted")]
+fn plantable(name: &str) -> Result<(), ChaosError> {
+    let names = estafette_storage::planted::NAMES;
+    let unknown = || ChaosError::NoBug(name.to_owned(), names.join(", "));
+    names.contains(&name).then_some(()).ok_or_else(unknown)
+}
+
+#[cfg(not(feature = "planted"))]
+fn plantable(_: &str) -> Result<(), ChaosError> {
+    Err(ChaosError::NotPlanted)
+}
+
 /// Folders in memory, on systems that have them.
 const IN_MEMORY: &str = "/dev/shm";
 
@@ -90,14 +107,13 @@ impl Sim {
     /// Runs all seeds. The report says whether the oracle holds.
     pub(crate) fn run(&self) -> Result<Report, ChaosError> {
         let begin = Instant::now();
-        if self.planted.is_some() && !cfg!(feature = "planted") {
-            return Err(ChaosError::NotPlanted);
-        }
+        self.planted.as_deref().map_or(Ok(()), plantable)?;
         let folder = self.place()?;
         let library = shim::compile(folder.path(), "sim", include_str!("../../shim/sim.c"))?;
         let (first, last) = self.seed.map(|seed| (seed, seed)).or(self.seeds).unwrap_or((1, 200));
         let planted = self.planted.clone();
-        let report = Mutex::new(Report { first, last, planted, ..Report::default() });
+        let head = Head::read(self.commit.as_deref());
+        let report = Mutex::new(Report { head, first, last, planted, ..Report::default() });
         let (next, failure) = (AtomicU64::new(first), Mutex::new(None));
         let bar = self.bar(last - first + 1);
         std::thread::scope(|scope| {
@@ -253,5 +269,37 @@ mod tests {
         for bad in ["", "1", "2..1", "a..b", "1..", "-1..2"] {
             assert!(seeds(bad).is_err(), "{bad}");
         }
+    }
+
+    /// All `.rs` files below a folder.
+    #[cfg(feature = "planted")]
+    fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                sources(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                into.push(path);
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "planted")]
+    fn bugs_that_are_planted_have_names_that_are_known() {
+        let above = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut files = Vec::new();
+        ["storage/src", "raft/src", "engine"]
+            .iter()
+            .for_each(|below| sources(&above.join(below), &mut files));
+        let mut found = std::collections::BTreeSet::new();
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let names = text.split("planted::is(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            found.extend(names.map(str::to_owned));
+        }
+        let known = estafette_storage::planted::NAMES.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(found, known);
+        assert!(plantable("sync-left-out").is_ok() && plantable("sync-leftout").is_err());
     }
 }

@@ -3,6 +3,7 @@
 use super::breach::Breach;
 use super::history::Counts;
 use super::seed::Outcome;
+use crate::head::Head;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,8 @@ const FAILED_MAX: usize = 100;
 /// The report of a simulation.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
+    #[serde(flatten)]
+    pub(super) head: Head,
     pub(crate) holds: bool,
     pub(super) planted: Option<String>,
     pub(super) first: u64,
@@ -73,6 +76,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.head)?;
         writeln!(
             f,
             "seeds {}..{}: {} run ({} of them twice) in {:.0} s, {} an hour; {} s were simulated",

@@ -1,14 +1,15 @@
 //! One more node joins by a token, takes its share, and leaves again.
 //!
-//! Contract: mail flows meanwhile; leaving ends only when all that the node held is elsewhere. Commands that other
-//! faults prevent are repeated until they succeed.
+//! Contract: mail flows meanwhile; the new node comes to vote in the group of a shard; leaving ends only when all that the
+//! node held is elsewhere. Commands that other faults prevent are repeated until they succeed.
 
-use super::{Scene, patiently};
+use super::{Cluster, Number, Scene, patiently};
 use crate::cluster::control;
 use crate::error::Stop;
+use crate::finding::Finding;
 use std::time::Duration;
 
-/// For the new node to get its share; it leaves whether or not it has.
+/// For all to be settled; the new node may have its share before that, and has to have it some time later.
 const SHARE_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) async fn joins_and_leaves(mut scene: Scene) -> Result<(), Stop> {
@@ -23,6 +24,7 @@ pub(super) async fn joins_and_leaves(mut scene: Scene) -> Result<(), Stop> {
     // Who waits for the cluster looks at every member.
     drop(member);
     cluster.settle(SHARE_WAIT).await;
+    patiently(async || has_share(&cluster, number).await).await?;
     scene.hold().await;
     let mut member = cluster.member(number).await?;
     let data = cluster.data(number);
@@ -30,4 +32,15 @@ pub(super) async fn joins_and_leaves(mut scene: Scene) -> Result<(), Stop> {
     member.stop().await?;
     member.wipe()?;
     Ok(())
+}
+
+/// A finding if the node votes in no group of a shard.
+async fn has_share(cluster: &Cluster, number: Number) -> Result<(), Stop> {
+    match cluster.status().await {
+        Some(status) if status.has_share(number) => Ok(()),
+        status => {
+            let status = status.map_or_else(|| "none".to_owned(), |status| status.text);
+            Err(Finding::NoShare { node: number, status }.into())
+        }
+    }
 }
