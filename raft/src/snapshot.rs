@@ -199,9 +199,10 @@ fn remove_older(folder: &Path, group: GroupId, keep: &Path) {
     }
 }
 
-/// Takes a received file into the folder under its right name.
-pub(crate) fn adopt(folder: &Path, group: GroupId, received: &Path) -> Result<PathBuf, Error> {
-    let path = folder.join(file_name(group, &Reader::open(received, group)?.applied));
+/// Takes a received file into the folder under its right name. Blocks: all of it is read.
+pub(crate) fn adopt(folder: &Path, group: GroupId, received: &Path) -> Result<Reader, Error> {
+    let reader = Reader::open(received, group)?;
+    let path = folder.join(file_name(group, &reader.applied));
     let moved = || -> io::Result<()> {
         fs::create_dir_all(folder)?;
         File::open(received)?.sync_all()?;
@@ -211,7 +212,7 @@ pub(crate) fn adopt(folder: &Path, group: GroupId, received: &Path) -> Result<Pa
         sync_folder(folder)
     };
     moved().map_err(|error| Error::snapshot(&path, error))?;
-    Ok(path)
+    Ok(Reader { path, ..reader })
 }
 
 /// Number of the range, key, value.
@@ -221,7 +222,7 @@ type FileRow = (usize, Vec<u8>, Vec<u8>);
 #[derive(Debug)]
 pub(crate) struct Reader {
     file: BufReader<File>,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     pub(crate) applied: Applied,
     ranges: Vec<(String, Vec<u8>, Vec<u8>)>,
 }
@@ -298,8 +299,8 @@ fn exactly(file: &mut impl io::Read, length: u32, limit: u32) -> Result<Vec<u8>,
 }
 
 /// Replaces the rows of `ranges` by those in the file. Not atomic: the caller has marked the group as being installed.
-pub(crate) fn replace_rows(shared: &Shared, path: &Path, ranges: &Ranges) -> Result<(), Error> {
-    let mut reader = Reader::open(path, shared.group)?;
+pub(crate) fn replace_rows(shared: &Shared, mut reader: Reader, ranges: &Ranges) -> Result<(), Error> {
+    let damaged = |path: &Path, why| Error::snapshot(path, SnapshotError::Damaged(why));
     let families: Vec<(Family, Range<Vec<u8>>)> = reader
         .ranges
         .iter()
@@ -309,10 +310,7 @@ pub(crate) fn replace_rows(shared: &Shared, path: &Path, ranges: &Ranges) -> Res
         })
         .collect();
     if &families != ranges {
-        return Err(Error::snapshot(
-            path,
-            SnapshotError::Damaged("it holds other ranges than the machine has"),
-        ));
+        return Err(damaged(&reader.path, "it holds other ranges than the machine has"));
     }
     let mut batch = Batch::new();
     for (family, range) in ranges {
@@ -325,7 +323,7 @@ pub(crate) fn replace_rows(shared: &Shared, path: &Path, ranges: &Ranges) -> Res
         let (family, _) = ranges
             .get(number)
             .filter(|(_, range)| key >= range.start && (range.end.is_empty() || key < range.end))
-            .ok_or_else(|| Error::snapshot(path, SnapshotError::Damaged("a row lies outside its range")))?;
+            .ok_or_else(|| damaged(&reader.path, "a row lies outside its range"))?;
         bytes += key.len() + value.len();
         batch.put(*family, key, value);
         if bytes >= INSTALL_BYTES {
@@ -473,7 +471,7 @@ mod tests {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (path, sum) = made(from.path()).await;
         let store = counter::store(to.path());
-        let path = adopt(&to.path().join("snapshots"), GROUP, &path).unwrap();
+        let path = adopt(&to.path().join("snapshots"), GROUP, &path).unwrap().path;
         let mut batch = Batch::new();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         batch.put(Family::RaftMeta, keys::meta(GROUP, Meta::Installing), name);

@@ -96,11 +96,12 @@ impl StateMachine {
             let name = String::from_utf8_lossy(&name).into_owned();
             tracing::warn!(group = %state.shared.group, snapshot = name, "installing a snapshot once more");
             let path = state.snapshots.join(name);
-            let header = snapshot::Reader::open(&path, state.shared.group)?.applied;
+            let reader = snapshot::Reader::open(&path, state.shared.group)?;
+            let applied = reader.applied.clone();
             let machine = state.machine.get_mut();
-            snapshot::replace_rows(&state.shared, &path, &machine.ranges())?;
+            snapshot::replace_rows(&state.shared, reader, &machine.ranges())?;
             snapshot::replace_references(&state.shared, machine.references())?;
-            state.shared.store.apply_batch(snapshot::installed(state.shared.group, &header))?;
+            state.shared.store.apply_batch(snapshot::installed(state.shared.group, &applied))?;
         }
         state.load()?;
         Ok(state)
@@ -279,27 +280,28 @@ impl RaftStateMachine<Types> for StateMachine {
 impl StateMachine {
     async fn install(&mut self, meta: &SnapshotMeta, path: PathBuf) -> Result<(), Error> {
         let group = self.shared.group;
-        let applied = snapshot::Reader::open(&path, group)?.applied;
+        let interrupted = |_| Error::Interrupted { group };
+        let folder = self.snapshots.clone();
+        let adopting = tokio::task::spawn_blocking(move || snapshot::adopt(&folder, group, &path));
+        let reader = adopting.await.map_err(interrupted)??;
+        let applied = reader.applied.clone();
         if applied.log_id != meta.last_log_id {
-            return Err(Error::snapshot(
-                &path,
-                crate::SnapshotError::Damaged("it is not the one that was announced"),
-            ));
+            let why = crate::SnapshotError::Damaged("it is not the one that was announced");
+            return Err(Error::snapshot(&reader.path, why));
         }
-        let path = snapshot::adopt(&self.snapshots, group, &path)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = reader.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut begin = Batch::new();
         begin.put(Family::RaftMeta, keys::meta(group, Meta::Installing), name);
         self.release_skipped(&applied, &mut begin)?;
         durable(&self.shared, begin).await?;
         let machine = self.machine.get_mut();
         let (ranges, references) = (machine.ranges(), machine.references());
-        let (shared, from) = (Arc::clone(&self.shared), path.clone());
+        let shared = Arc::clone(&self.shared);
         let work = move || {
-            snapshot::replace_rows(&shared, &from, &ranges)?;
+            snapshot::replace_rows(&shared, reader, &ranges)?;
             snapshot::replace_references(&shared, references)
         };
-        tokio::task::spawn_blocking(work).await.map_err(|_| Error::Interrupted { group })??;
+        tokio::task::spawn_blocking(work).await.map_err(interrupted)??;
         durable(&self.shared, snapshot::installed(group, &applied)).await?;
         self.load()
     }
