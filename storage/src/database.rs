@@ -163,7 +163,7 @@ impl Database {
 }
 
 /// RocksDB's default family, which must exist in any case.
-const OWN: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
+pub(crate) const OWN: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
 
 fn descriptors(tuning: &options::Tuning<'_>) -> Vec<ColumnFamilyDescriptor> {
     let own = ColumnFamilyDescriptor::new(OWN, tuning.family(None));

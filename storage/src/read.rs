@@ -251,11 +251,7 @@ impl<'a> Cursor<'a> {
 
     /// A walk over a whole family that leaves the cache to others.
     pub(crate) fn sweep(database: &'a Database, family: Family, snapshot: &Snapshot<'_>) -> Cursor<'a> {
-        let mut options = ReadOptions::default();
-        options.set_snapshot(snapshot);
-        options.fill_cache(false);
-        options.set_auto_readahead_size(true);
-        let mut rows = database.db().raw_iterator_cf_opt(database.handle(family), options);
+        let mut rows = database.db().raw_iterator_cf_opt(database.handle(family), sweeping(snapshot));
         rows.seek_to_first();
         Cursor { rows: Some(rows), of: (database, family), direction: Direction::Forward }
     }
@@ -309,6 +305,15 @@ impl<'a> Cursor<'a> {
         let (database, family) = self.of;
         self.rows.take()?.status().err().map(|error| database.read_error(family, error))
     }
+}
+
+/// How a whole family is read.
+pub(crate) fn sweeping(snapshot: &Snapshot<'_>) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_snapshot(snapshot);
+    options.fill_cache(false);
+    options.set_auto_readahead_size(true);
+    options
 }
 
 impl Iterator for Cursor<'_> {

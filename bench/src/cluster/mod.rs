@@ -29,6 +29,8 @@ use std::time::Duration;
 const NODES: usize = 3;
 /// Accounts where there are only to be some.
 const ACCOUNTS_FEW: usize = 12;
+/// Messages that one session fills a node with.
+const MESSAGES_MAX: usize = 1_000_000;
 
 /// Measures three nodes beside one: deliveries, idling, and what happens when one is lost.
 #[derive(Args, Clone, Debug)]
@@ -183,7 +185,10 @@ impl Cluster {
                 Ok(())
             }
             Part::Wipe => {
-                let settings = format!("[raft]\nsnapshot_after_entries = {}\n", self.snapshot_after);
+                let settings = format!(
+                    "[raft]\nsnapshot_after_entries = {}\n[smtp]\nmessages_max = {MESSAGES_MAX}\n",
+                    self.snapshot_after
+                );
                 let make = self.make(NODES, self.shards, self.accounts);
                 let (_own, mut nodes) = start(folder, Make { settings, ..make }).await?;
                 report.wipe = Some(wipe::measure(self.gib, &mut nodes, bar).await?);

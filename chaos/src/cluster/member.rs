@@ -44,7 +44,10 @@ pub(crate) struct Member {
     pub(crate) starts: u64,
     /// Counts up when the folder may hold less than it did: what was read from it has to be read again.
     pub(crate) life: u64,
-    /// A fault damaged its files, and they were neither removed nor found whole since.
+    /// A fault damaged its files, and they were not removed since: it may say so at any time, for not all damage is found by a
+    /// check.
+    pub(crate) flipped: bool,
+    /// The same, and no check found them whole.
     pub(crate) suspect: bool,
     manner: Manner,
     libraries: [PathBuf; 2],
@@ -59,8 +62,17 @@ impl Member {
         let [sync, clock] = libraries;
         let disk = Disk::make(&manner.folder, &format!("n{number}"))?;
         let libraries = [sync?, clock?];
-        let member =
-            Member { number, disk, starts: 0, life: 0, suspect: false, manner, libraries, running: None };
+        let member = Member {
+            number,
+            disk,
+            starts: 0,
+            life: 0,
+            flipped: false,
+            suspect: false,
+            manner,
+            libraries,
+            running: None,
+        };
         member.set_clock(0)?;
         Ok(member)
     }
@@ -178,7 +190,7 @@ impl Member {
 
     /// True if a fault damaged it, and it has said that it is damaged.
     pub(crate) fn says_damaged(&self) -> bool {
-        self.suspect && self.says(&DAMAGED)
+        self.flipped && self.says(&DAMAGED)
     }
 
     /// Sends it a signal, if it runs.
@@ -226,7 +238,7 @@ impl Member {
     /// SIGKILL, and nothing of its data is left.
     pub(crate) fn wipe(&mut self) -> Result<(), ChaosError> {
         self.life += 1;
-        self.suspect = false;
+        (self.flipped, self.suspect) = (false, false);
         self.kill();
         folder::remove(&self.data())
     }

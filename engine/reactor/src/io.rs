@@ -1,7 +1,7 @@
 //! Which way bytes move: by io_uring where the kernel lets us, by epoll elsewhere.
 
 use crate::Error;
-use crate::thread::probe;
+use crate::thread::{Threads, probe};
 
 /// A way to move bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,32 @@ impl Wanted {
             },
         }
     }
+
+    /// Starts so many threads in the way that is wanted, each with the places for connections that this way has. Where it is
+    /// left open, they work by epoll unless all of them get a ring: the limit of locked memory counts those of other
+    /// programs too, so one that was tried says little about the next.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as in [`Wanted::choose`], and when the kernel gives no thread, no ring or no epoll.
+    pub fn start(
+        self,
+        count: usize,
+        connections: impl Fn(Io) -> u32,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<(Threads, Choice), Error> {
+        let choice = self.choose(connections(Io::Uring))?;
+        match Threads::start(count, choice.io, connections(choice.io), runtime) {
+            Err(Error::Io(reason)) if self == Wanted::Auto && choice.io == Io::Uring => {
+                let threads = Threads::start(count, Io::Epoll, connections(Io::Epoll), runtime)?;
+                Ok((threads, Choice { io: Io::Epoll, reason }))
+            }
+            started => Ok((started?, choice)),
+        }
+    }
 }
 
-fn explain(why: &std::io::Error) -> String {
+/// Why there is no io_uring, for people.
+pub(crate) fn explain(why: &std::io::Error) -> String {
     let told = match why.kind() {
         std::io::ErrorKind::PermissionDenied => {
             "it is forbidden here (by seccomp, as in many containers, or by kernel.io_uring_disabled)"

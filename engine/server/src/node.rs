@@ -147,7 +147,10 @@ impl Node {
         let descriptors = Descriptors::of_system();
         let joined = Kept::read(&options.data)?.is_some();
         let places = |io| descriptors.places(io, config.node.threads(), config.sessions.max, joined);
-        let choice = config.node.io.wanted().choose(places(Io::Uring).connections)?;
+        let runtime = tokio::runtime::Handle::current();
+        let connections = |io| places(io).connections;
+        let (threads, choice) =
+            config.node.io.wanted().start(config.node.threads(), connections, &runtime)?;
         tracing::info!(io = choice.io.name(), reason = choice.reason, "how sessions move their bytes");
         let places = places(choice.io);
         if config.sessions.max > places.sessions {
@@ -165,7 +168,7 @@ impl Node {
         };
         make_folder(data).map_err(file(data))?;
         let store = open_store(&config, data, descriptors.store_files).await?;
-        let started = Node::start_on(store.clone(), config, choice.io, places, options).await;
+        let started = Node::start_on(store.clone(), config, (threads, choice.io), places, options).await;
         started.map_err(|error| because_of(&store, error))
     }
 
@@ -173,7 +176,7 @@ impl Node {
     async fn start_on(
         store: Store,
         config: Arc<Config>,
-        io: Io,
+        (threads, io): (Threads, Io),
         places: Places,
         options: &StartOptions,
     ) -> Result<(Node, Ready), StartError> {
@@ -202,12 +205,6 @@ impl Node {
         let (stop, stopping) = watch::channel(false);
         let acceptor = Acceptor::new(engine.homes());
         let mut tasks = tokio::task::JoinSet::new();
-        let threads = Threads::start(
-            engine.config.node.threads(),
-            io,
-            places.connections,
-            &tokio::runtime::Handle::current(),
-        )?;
         let bound =
             listeners::start(&engine, &acceptor, &certificates, threads, data, &stopping, &mut tasks)?;
         let sender = background::start(&engine, &acceptor, certificates, &stopping, &mut tasks)?;

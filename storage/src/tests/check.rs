@@ -132,7 +132,7 @@ fn bodies_that_cannot_be_read() {
     sorted.sort_unstable();
     // Compressed, a chunk is some hundred bytes that hold its first number but once: its key is looked for.
     for (damaged, chunk) in [(sorted[3], 0), (sorted[4], 0), (sorted[12], 0), (sorted[19], 0)] {
-        flip_after(dir.path(), &crate::body::chunk_key(&damaged.into(), chunk));
+        flip_after(dir.path(), "blob", &crate::body::chunk_key(&damaged.into(), chunk));
     }
     let report = verify(&open(dir.path()), references());
     let told: Vec<_> = report
@@ -150,10 +150,10 @@ fn bodies_that_cannot_be_read() {
     assert_eq!(report.bodies, 20);
 }
 
-/// Flips a bit behind the place where a key stands in the blob files.
-fn flip_after(dir: &Path, key: &[u8]) {
+/// Flips a bit behind the place where a key stands in the files of this kind.
+fn flip_after(dir: &Path, kind: &str, key: &[u8]) {
     for file in std::fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path()) {
-        if file.extension().is_none_or(|extension| extension != "blob") {
+        if file.extension().is_none_or(|extension| extension != kind) {
             continue;
         }
         let mut bytes = std::fs::read(&file).unwrap();
@@ -162,7 +162,34 @@ fn flip_after(dir: &Path, key: &[u8]) {
             return std::fs::write(&file, bytes).unwrap();
         }
     }
-    panic!("no blob has this key");
+    panic!("no {kind} has this key");
+}
+
+/// What was removed as a range lies in the tables until it is compacted; a node would meet the damage then.
+#[test]
+fn rows_that_were_removed_as_a_range_are_read_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let key = |number: u32| number.to_be_bytes().to_vec();
+    let value = |number: u32| blake3::hash(&key(number)).as_bytes().to_vec();
+    let mut batch = Batch::new();
+    for number in 0..2_000 {
+        batch.put(Family::Row, key(number), value(number));
+    }
+    commit(&store, batch, Vec::new()).unwrap();
+    store.flush().unwrap();
+    let mut batch = Batch::new();
+    batch.delete_range(Family::Row, key(0)..key(1_990));
+    commit(&store, batch, Vec::new()).unwrap();
+    store.flush().unwrap();
+    assert_eq!(verify(&store, Vec::new()).problems, []);
+    drop(store);
+    flip_after(dir.path(), "sst", &value(1_000)[..8]);
+    let problems = verify(&open(dir.path()), Vec::new()).problems;
+    assert!(
+        matches!(&problems[..], [Problem::Unreadable { family, .. }] if *family == Family::Row.name()),
+        "{problems:?}"
+    );
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub(super) async fn flip(mut scene: Scene, ending: &str) -> Result<(), Stop> {
     scene.cluster.flipped.fetch_add(flipped as u64, Ordering::SeqCst);
     let refused = {
         let mut member = scene.member().await?;
+        member.flipped |= flipped > 0;
         member.suspect |= flipped > 0;
         member.launch(&mut random)?;
         member.refused().await?

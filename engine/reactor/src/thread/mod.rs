@@ -23,7 +23,7 @@ pub(crate) use sockets::BULK_BYTES;
 pub(crate) use tasks::poll_once;
 
 use crate::Error;
-use crate::io::Io;
+use crate::io::{Io, explain};
 use parking_lot::Mutex;
 use remote::Remote;
 use sockets::Sockets;
@@ -69,6 +69,10 @@ pub(crate) fn probe(connections: u32) -> std::io::Result<()> {
     Sockets::open(Io::Uring, Remote::new()?.bell(), connections).map(drop)
 }
 
+fn no_thread(error: std::io::Error) -> Error {
+    Error::Io(format!("no thread for sessions ({error})"))
+}
+
 /// The threads.
 pub struct Threads {
     remotes: Vec<Arc<Remote>>,
@@ -80,7 +84,7 @@ impl Threads {
     /// io_uring; epoll takes what the limit of open files leaves). What is polled on them may spawn on the runtime.
     ///
     /// # Errors
-    /// When the kernel gives no thread, no ring or no epoll.
+    /// [`Error::Io`] when the kernel gives no thread, no ring or no epoll.
     pub fn start(
         count: usize,
         io: Io,
@@ -89,7 +93,7 @@ impl Threads {
     ) -> Result<Threads, Error> {
         let mut threads = Threads { remotes: Vec::new(), handles: Mutex::default() };
         for number in 0..count.max(1) {
-            let remote = Arc::new(Remote::new()?);
+            let remote = Arc::new(Remote::new().map_err(no_thread)?);
             let (runtime, own) = (runtime.clone(), Arc::clone(&remote));
             let (opened, outcome) = std::sync::mpsc::sync_channel(1);
             let run = move || {
@@ -108,8 +112,15 @@ impl Threads {
                     Err(error) => _ = opened.send(Err(error)),
                 }
             };
-            let handle = std::thread::Builder::new().name(format!("sessions-{number}")).spawn(run)?;
-            outcome.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()))?;
+            let handle = std::thread::Builder::new()
+                .name(format!("sessions-{number}"))
+                .spawn(run)
+                .map_err(no_thread)?;
+            let opened = outcome.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
+            opened.map_err(|error| match io {
+                Io::Uring => Error::Io(explain(&error)),
+                Io::Epoll => Error::Io(format!("no epoll ({error})")),
+            })?;
             threads.remotes.push(remote);
             threads.handles.lock().push(handle);
         }
