@@ -3,11 +3,12 @@
 //! Contract: mail flows meanwhile; the new node comes to vote in the group of a shard; leaving ends only when all that the
 //! node held is elsewhere. Commands that other faults prevent are repeated until they succeed.
 
-use super::{Cluster, Number, Scene, patiently};
+use super::{COMMAND_PAUSE, Cluster, Number, Scene, patiently};
 use crate::cluster::control;
 use crate::error::Stop;
 use crate::finding::Finding;
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// For all to be settled; the new node may have its share before that, and has to have it some time later.
 const SHARE_WAIT: Duration = Duration::from_secs(30);
@@ -24,7 +25,7 @@ pub(super) async fn joins_and_leaves(mut scene: Scene) -> Result<(), Stop> {
     // Who waits for the cluster looks at every member.
     drop(member);
     cluster.settle(SHARE_WAIT).await;
-    patiently(async || has_share(&cluster, number).await).await?;
+    gets_share(&cluster, number).await?;
     scene.hold().await;
     let mut member = cluster.member(number).await?;
     let data = cluster.data(number);
@@ -34,13 +35,18 @@ pub(super) async fn joins_and_leaves(mut scene: Scene) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A finding if the node votes in no group of a shard.
-async fn has_share(cluster: &Cluster, number: Number) -> Result<(), Stop> {
-    match cluster.status().await {
-        Some(status) if status.has_share(number) => Ok(()),
-        status => {
-            let status = status.map_or_else(|| "none".to_owned(), |status| status.text);
-            Err(Finding::NoShare { node: number, status }.into())
+/// Waits until the node votes in the group of a shard, with all bodies; a finding if that takes longer than a move may.
+async fn gets_share(cluster: &Cluster, number: Number) -> Result<(), Stop> {
+    let end = Instant::now() + control::MOVE_WAIT;
+    loop {
+        let status = cluster.status().await;
+        if status.as_ref().is_some_and(|status| status.has_share(number)) {
+            return Ok(());
         }
+        if Instant::now() > end {
+            let status = status.map_or_else(|| "none".to_owned(), |status| status.text);
+            return Err(Finding::NoShare { node: number, status }.into());
+        }
+        sleep(COMMAND_PAUSE).await;
     }
 }

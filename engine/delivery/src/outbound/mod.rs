@@ -21,4 +21,5 @@ mod tls;
 
 pub use claims::ClaimSettings;
 pub use sender::Sender;
+pub(crate) use sender::now_ms;
 pub use settings::{RelayTarget, RelayTls, Schedule, Settings};

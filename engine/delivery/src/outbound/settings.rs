@@ -99,6 +99,9 @@ impl RelayTarget {
     }
 }
 
+/// Clocks of nodes that are right differ by less.
+const CLOCKS_DIFFER_MS: u64 = 10_000;
+
 /// When an item is tried again, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
@@ -141,6 +144,13 @@ impl Schedule {
         let end = Some(self.end_ms(item)).filter(|end| *end > now_ms);
         // Past the end nothing waits but what could not be written down.
         delay.into_iter().chain(end).min().unwrap_or(now_ms.saturating_add(ms(self.retry_max)))
+    }
+
+    /// It waits for longer than there is a reason to: for a time of a clock that was ahead, of this node before it was set
+    /// or of another one that led.
+    pub(crate) fn waits_too_long(&self, item: &Item, now_ms: u64) -> bool {
+        let pause_max = if item.attempts == 0 { 0 } else { ms(self.retry_max).saturating_mul(5) / 4 };
+        item.next_ms > now_ms.saturating_add(pause_max).saturating_add(CLOCKS_DIFFER_MS)
     }
 
     /// When the item is given up.
@@ -214,6 +224,23 @@ mod tests {
         }
         let other = schedule().next_ms(ItemId([4; 16]), &item, 7, 0);
         assert_ne!(other, schedule().next_ms(id, &item, 7, 0), "items that failed together part");
+    }
+
+    /// An item that a clock which was ahead by a day put into the queue waited for a day.
+    #[test]
+    fn what_waits_for_a_time_of_a_wrong_clock_is_told() {
+        let (mut item, now_ms, day) = (item(vec![]), 1_000_000_000, 24 * 3_600_000);
+        let mut waits = |attempts, next_ms| {
+            (item.attempts, item.next_ms) = (attempts, next_ms);
+            schedule().waits_too_long(&item, now_ms)
+        };
+        assert!(waits(0, now_ms + day) && waits(3, now_ms + day) && waits(0, now_ms + 60_000));
+        assert!(
+            !waits(0, 0)
+                && !waits(0, now_ms + 1000)
+                && !waits(9, now_ms + 9_000_000)
+                && !waits(0, now_ms - day)
+        );
     }
 
     #[test]

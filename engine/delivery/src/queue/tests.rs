@@ -104,6 +104,28 @@ fn attempted(id: u8, attempt: u32, next_ms: u64, results: Vec<AttemptResult>) ->
     Command::Attempted { id: ItemId([id; 16]), attempt, next_ms, replies, results }
 }
 
+/// A log's time stays ahead for as long as a clock that led was: what came then would wait until all clocks are there.
+#[test]
+fn an_item_is_due_by_the_clock_that_is_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let due_of = |id: u8| {
+        let due = read::due(&store, SHARD, u64::MAX, 10).unwrap();
+        due.items.iter().find(|(_, found)| *found == ItemId([id; 16])).map(|(time_ms, _)| *time_ms)
+    };
+    for (id, given_ms, log_ms, due_ms) in [(1, 500, 1000, 500), (2, 5000, 1000, 1000), (3, 0, 1000, 1000)] {
+        let mut item = item(vec![recipient("r@example.net")]);
+        item.created_ms = given_ms;
+        run(&store, log_ms, &Command::Enqueue { id: ItemId([id; 16]), item: Box::new(item) });
+        assert_eq!(due_of(id), Some(due_ms));
+    }
+    run(&store, 1000, &attempted(1, 1, 9_000_000, vec![]));
+    assert_eq!(due_of(1), Some(9_000_000));
+    run(&store, 99_000_000, &Command::RetryNow { id: ItemId([1; 16]) });
+    assert_eq!(due_of(1), Some(0), "at once, whatever the log's time is");
+    checked(&store);
+}
+
 #[test]
 fn an_item_comes_once_and_leaves_when_all_is_done_and_told() {
     let folder = tempfile::tempdir().unwrap();

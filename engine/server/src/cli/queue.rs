@@ -45,7 +45,7 @@ const COLUMNS: [Column<'_>; 7] = [
     ("SIZE", |v| bytes(v, "size")),
     ("SINCE (UTC)", |v| moment(v, "created_ms")),
     ("ATTEMPTS", |v| text(v, "attempts")),
-    ("NEXT (UTC)", |v| moment(v, "next_ms")),
+    ("NEXT (UTC)", next),
 ];
 
 const RECIPIENTS: [Column<'_>; 4] = [
@@ -54,6 +54,11 @@ const RECIPIENTS: [Column<'_>; 4] = [
     ("LAST ATTEMPT (UTC)", |v| moment(v, "last_attempt_ms")),
     ("REPLY", |v| text(v, "last_reply")),
 ];
+
+fn next(value: &Value) -> String {
+    let next = moment(value, "next_ms");
+    if next.is_empty() { "now".to_owned() } else { next }
+}
 
 fn sender(value: &Value) -> String {
     let sender = text(value, "sender");
