@@ -387,3 +387,17 @@ def refresh(wires, address):
             wires[place].connect(address)
         except OSError:
             pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="takes a privilege away")
+def test_a_limit_of_locked_memory_that_is_too_low_for_the_rings_of_all_threads(plain):
+    """Where the first thread gets a ring and the next does not, all work by epoll; the program does not end over it."""
+    ways = []
+    for kib in range(256, 1280, 128):
+        limit = f"--memlock={kib * 1024}:{kib * 1024}"
+        privilege = ["setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock", "--no-new-privs"]
+        start(plain, "--config", str(plain.config_file), wrapper=[*privilege, "prlimit", limit])
+        ways.append(plain.ready["io"])
+        plain.stop()
+        plain.ready_file.unlink(missing_ok=True)
+    assert "epoll" in ways and set(ways) <= {"epoll", "uring"}, ways

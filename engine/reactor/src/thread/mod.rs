@@ -29,6 +29,7 @@ use remote::Remote;
 use sockets::Sockets;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -63,10 +64,28 @@ fn wake_here(remote: &Arc<Remote>, key: usize) -> bool {
     CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(wake)).unwrap_or(false)
 }
 
+/// How long a ring is waited for that others hold still, and the pause between two tries.
+const RINGS_GO_WAIT: Duration = Duration::from_secs(1);
+const RINGS_GO_PAUSE: Duration = Duration::from_millis(50);
+
 /// Tries whether threads with so many connections each could work by io_uring here.
 pub(crate) fn probe(connections: u32) -> std::io::Result<()> {
     uring::probe()?;
-    Sockets::open(Io::Uring, Remote::new()?.bell(), connections).map(drop)
+    open(Io::Uring, &Remote::new()?, connections).map(drop)
+}
+
+/// The sockets of a thread. The kernel counts the rings of a process that was killed for a moment longer, so that the next
+/// one may find no room under the limit of locked memory: this waits that moment. Blocks.
+fn open(io: Io, remote: &Remote, connections: u32) -> std::io::Result<Sockets> {
+    let end = Instant::now() + RINGS_GO_WAIT;
+    loop {
+        match Sockets::open(io, remote.bell(), connections) {
+            Err(error) if error.kind() == ErrorKind::OutOfMemory && Instant::now() < end => {
+                std::thread::sleep(RINGS_GO_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 fn no_thread(error: std::io::Error) -> Error {
@@ -98,7 +117,7 @@ impl Threads {
             let (opened, outcome) = std::sync::mpsc::sync_channel(1);
             let run = move || {
                 let _context = runtime.enter();
-                match Sockets::open(io, own.bell(), connections) {
+                match open(io, &own, connections) {
                     Ok(sockets) => {
                         let _ = opened.send(Ok(()));
                         let core = Core::new(Arc::clone(&own), sockets);
