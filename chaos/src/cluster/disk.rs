@@ -12,8 +12,8 @@ use rustix::mount::{UnmountFlags, unmount};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// The size of a node's disk; the image has holes.
-const DISK_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// The size of a node's disk, with room for what an hour of load leaves; the image has holes.
+const DISK_BYTES: u64 = 6 * 1024 * 1024 * 1024;
 /// Metadata is committed with syncs; by itself only after so long.
 const OPTIONS: &str = "loop,noatime,commit=600";
 const FILLER: &str = "filler";
