@@ -392,8 +392,9 @@ def refresh(wires, address):
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="takes a privilege away")
 def test_a_limit_of_locked_memory_that_is_too_low_for_the_rings_of_all_threads(plain):
     """Where the first thread gets a ring and the next does not, all work by epoll; the program does not end over it."""
+    plain.config_file.write_text(plain.config_file.read_text() + "\n[node]\nthreads = 8\n")
     ways = []
-    for kib in range(256, 1280, 128):
+    for kib in range(256, 2560, 256):
         limit = f"--memlock={kib * 1024}:{kib * 1024}"
         privilege = ["setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock", "--no-new-privs"]
         start(plain, "--config", str(plain.config_file), wrapper=[*privilege, "prlimit", limit])
