@@ -1,12 +1,19 @@
 """Mail for other servers: queued, sent through a relay, tried again, returned when it cannot be sent."""
 
 import json
+import pathlib
 import socket
+import struct
+import subprocess
 import threading
 import time
 
 import mail
-from conftest import NODES
+import pytest
+from conftest import NODES, needs
+
+CLOCK = pathlib.Path(__file__).parents[2] / "chaos/shim/clock.c"
+DAY_AND_MORE_NS = 26 * 3600 * 10**9
 
 # Another node that leads the shard now waits until who had the item cannot be sending it any more.
 RESTART_SECONDS_MAX = 20 if NODES == 1 else 100
@@ -134,6 +141,36 @@ def test_the_queue_outlives_a_kill(new_server):
     server.start()
     mail.wait_for(lambda: relay.messages, "sending after the restart", RESTART_SECONDS_MAX)
     assert relay.messages[0][1] == ["far@elsewhere.test"]
+
+
+@needs("gcc")
+@pytest.mark.skipif(NODES > 1, reason="one node has the wrong clock")
+@pytest.mark.parametrize("restart", [False, True])
+def test_mail_that_a_clock_which_was_ahead_has_put_off_goes_out(new_server, tmp_path, restart):
+    """The queue's own times were a day ahead, so it waited for a day after the clock was set right."""
+    library, clock = tmp_path / "clock.so", tmp_path / "clock"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, CLOCK, "-ldl", "-pthread"], check=True)
+    clock.write_bytes(struct.pack("=q", DAY_AND_MORE_NS))
+    later = ["451 4.3.0 later"] * 1000
+    relay = Relay({"far@elsewhere.test": later})
+    server = new_server(config=settings(relay.port),
+                        environment={"LD_PRELOAD": str(library), "CHAOS_CLOCK": str(clock)})
+    send(server, ["far@elsewhere.test"])
+    mail.wait_for(lambda: len(later) < 1000, "the first attempt")
+    mail.wait_for(lambda: [item for item in queued(server) if item["attempts"] > 0], "that it is noted")
+    assert queued(server)[0]["next_ms"] > (time.time() + 25 * 3600) * 1000
+    if restart:
+        server.stop()
+    later.clear()
+    with open(clock, "r+b") as file:
+        file.write(struct.pack("=q", 0))
+    if restart:
+        server.start()
+    else:
+        # Whatever comes makes the sender look; it does so by itself once a minute.
+        send(server, ["near@elsewhere.test"])
+    mail.wait_for(lambda: any("far@elsewhere.test" in to for _, to, _ in relay.messages), "sending")
+    mail.wait_for(lambda: queued(server) == [], "an empty queue")
 
 
 def test_a_stop_waits_for_the_answer_to_what_was_sent(new_server):

@@ -36,6 +36,6 @@ pub(super) fn help(session: &mut Session, _argument: &str, out: &mut Out) -> Out
 }
 
 /// RFC 5321 §4.2.4: a verb that is known and not offered here.
-pub(super) fn not_implemented(_session: &mut Session, _argument: &str, _out: &mut Out) -> Outcome {
-    Err(Reply::new(502, (5, 5, 1), "command not implemented"))
+pub(super) fn not_offered(_session: &mut Session, _argument: &str, _out: &mut Out) -> Outcome {
+    Err(Reply::new(502, (5, 5, 1), "this command is not offered"))
 }

@@ -57,11 +57,11 @@ const VERBS: &[Verb] = &[
         utf8: true,
         ..BASE
     },
-    Verb { name: "EXPN", run: housekeeping::not_implemented, idle: true, utf8: true, ..BASE },
+    Verb { name: "EXPN", run: housekeeping::not_offered, idle: true, utf8: true, ..BASE },
     Verb { name: "HELP", run: housekeeping::help, idle: true, ..BASE },
-    Verb { name: "ETRN", run: housekeeping::not_implemented, idle: true, ..BASE },
-    Verb { name: "TURN", run: housekeeping::not_implemented, idle: true, ..BASE },
-    Verb { name: "ATRN", run: housekeeping::not_implemented, idle: true, ..BASE },
+    Verb { name: "ETRN", run: housekeeping::not_offered, idle: true, ..BASE },
+    Verb { name: "TURN", run: housekeeping::not_offered, idle: true, ..BASE },
+    Verb { name: "ATRN", run: housekeeping::not_offered, idle: true, ..BASE },
 ];
 
 /// The verb of this name, in any case.

@@ -87,9 +87,9 @@ fn helo_and_what_answers_always() {
         C: VRFY smith
         S: 252 2.5.0 cannot verify; send some mail, I will try
         C: EXPN list
-        S: 502 5.5.1 command not implemented
+        S: 502 5.5.1 this command is not offered
         C: ETRN example.org
-        S: 502 5.5.1 command not implemented
+        S: 502 5.5.1 this command is not offered
         C: HELP
         S: 214 2.0.0 see RFC 5321
         C: XYZZY
