@@ -92,11 +92,11 @@ impl Report {
             compared.unsure_there,
             compared.unsure_absent
         )?;
-        match &cluster.failed {
-            Some(faults) => {
-                writeln!(f, "found in round {} ({})", self.rounds, crate::cluster::fault_names(faults))
+        match (&cluster.failed, cluster.rounds.last()) {
+            (Some(faults), Some(last)) => {
+                writeln!(f, "found in round {} ({})", last.round, crate::cluster::fault_names(faults))
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 

@@ -30,7 +30,7 @@ const NODES: usize = 3;
 /// Accounts where there are only to be some.
 const ACCOUNTS_FEW: usize = 12;
 /// Messages that one session fills a node with.
-const MESSAGES_MAX: usize = 1_000_000;
+const SESSION_MESSAGES_MAX: usize = 1_000_000;
 
 /// Measures three nodes beside one: deliveries, idling, and what happens when one is lost.
 #[derive(Args, Clone, Debug)]
@@ -186,7 +186,7 @@ impl Cluster {
             }
             Part::Wipe => {
                 let settings = format!(
-                    "[raft]\nsnapshot_after_entries = {}\n[smtp]\nmessages_max = {MESSAGES_MAX}\n",
+                    "[raft]\nsnapshot_after_entries = {}\n[smtp]\nmessages_max = {SESSION_MESSAGES_MAX}\n",
                     self.snapshot_after
                 );
                 let make = self.make(NODES, self.shards, self.accounts);

@@ -278,12 +278,15 @@ mod tests {
     #[test]
     fn shares_and_learners_of_shards_are_told() {
         let of_shard = |votes: &str| {
-            let text = TEXT.replace("control", "shard-1").replace("LAG", "5");
+            let text = TEXT
+                .replace("control", "shard-1")
+                .replace("LAG", "5")
+                .replace(r#""leader":7"#, r#""leader":4"#);
             Status::parse(&text.replace(r#""node":7,"votes":true"#, votes)).unwrap()
         };
         let (voter, learner) = (of_shard(r#""node":7,"votes":true"#), of_shard(r#""node":7,"votes":false"#));
         assert_eq!((voter.has_share(2), voter.leader_of_learner(7)), (true, None));
-        assert_eq!((learner.has_share(2), learner.leader_of_learner(7)), (false, Some(2)));
+        assert_eq!((learner.has_share(2), learner.leader_of_learner(7)), (false, Some(1)));
         assert!(!parse("0").has_share(2), "the control group is no share");
         assert!(voter.knows(4) && !voter.knows(5));
     }

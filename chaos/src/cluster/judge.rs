@@ -76,7 +76,7 @@ impl Judge {
         loop {
             looks += 1;
             let (violations, differ) = self.look(cluster, all).await?;
-            if !violations.is_empty() && cluster.has_suspect().await {
+            if !violations.is_empty() && cluster.has_flipped().await {
                 // For a node to say that it has met damage.
                 tokio::time::sleep(LOOK_PAUSE).await;
             }

@@ -180,12 +180,11 @@ impl Member {
         self.running.as_ref().is_some_and(|(_, process)| process.log_says(words))
     }
 
-    /// How many lines with all of these words it printed since it was started.
-    pub(crate) fn lines_with(&self, words: &[String]) -> usize {
-        let Some((plan, _)) = &self.running else { return 0 };
-        let text = fs::read(plan.file("log")).unwrap_or_default();
-        let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
-        String::from_utf8_lossy(&text).lines().filter(has_all).count()
+    /// The whole lines that it printed behind this place of its log, which moves on. A new start has a new log.
+    pub(crate) fn lines_since(&self, place: &mut u64) -> Vec<String> {
+        let Some((plan, _)) = &self.running else { return Vec::new() };
+        let text = read_from(&plan.file("log"), place).unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
     }
 
     /// True if a fault damaged it, and it has said that it is damaged.
@@ -306,4 +305,19 @@ fn switch(path: &Path, content: Option<String>) -> Result<(), ChaosError> {
             Ok(())
         }
     }
+}
+
+/// What a file has behind a place, up to its last end of a line, to which the place moves; all of it if it is shorter by now.
+fn read_from(path: &Path, place: &mut u64) -> std::io::Result<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = fs::File::open(path)?;
+    if file.metadata()?.len() < *place {
+        *place = 0;
+    }
+    file.seek(SeekFrom::Start(*place))?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    text.truncate(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+    *place += text.len() as u64;
+    Ok(text)
 }

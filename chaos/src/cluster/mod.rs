@@ -179,9 +179,9 @@ impl Cluster {
     }
 
     /// True if a node may be damaged by a fault.
-    async fn has_suspect(&self) -> bool {
+    async fn has_flipped(&self) -> bool {
         for member in &self.members {
-            if member.lock().await.suspect {
+            if member.lock().await.flipped {
                 return true;
             }
         }

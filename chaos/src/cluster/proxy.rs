@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// The port of the mesh.
@@ -29,6 +29,10 @@ const LISTEN_BACKLOG: u32 = 1024;
 pub(crate) struct Link {
     delay_ms: AtomicU64,
     bytes_per_second: AtomicU64,
+    /// The same by another fault; the lower of both holds.
+    narrow_bytes_per_second: AtomicU64,
+    /// Counts up when what is under way is lost, and its connections end.
+    severed: watch::Sender<u64>,
 }
 
 impl Link {
@@ -38,9 +42,11 @@ impl Link {
 
     /// How long so many bytes take.
     fn time_of(&self, bytes: usize) -> Duration {
-        match self.bytes_per_second.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            rate => Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / rate),
+        let rates = [&self.bytes_per_second, &self.narrow_bytes_per_second];
+        let rates = rates.map(|rate| rate.load(Ordering::Relaxed));
+        match rates.into_iter().filter(|rate| *rate > 0).min() {
+            None => Duration::ZERO,
+            Some(rate) => Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / rate),
         }
     }
 }
@@ -74,11 +80,24 @@ impl Links {
         link.bytes_per_second.store(bytes_per_second, Ordering::Relaxed);
     }
 
+    /// Makes one direction narrow whatever else makes it slow, or ends that by 0.
+    pub(crate) fn narrow(&self, from: Number, to: Number, bytes_per_second: u64) {
+        self.link(from, to).narrow_bytes_per_second.store(bytes_per_second, Ordering::Relaxed);
+    }
+
+    /// What is under way between two nodes is lost, as with the host of one of them; connections can be made again.
+    pub(crate) fn sever(&self, one: Number, other: Number) {
+        for link in [self.link(one, other), self.link(other, one)] {
+            link.severed.send_modify(|count| *count += 1);
+        }
+    }
+
     /// All are quick again.
     pub(crate) fn heal(&self) {
         for link in self.0.iter().flatten() {
             link.delay_ms.store(0, Ordering::Relaxed);
             link.bytes_per_second.store(0, Ordering::Relaxed);
+            link.narrow_bytes_per_second.store(0, Ordering::Relaxed);
         }
     }
 
@@ -106,7 +125,11 @@ async fn carry(client: TcpStream, source: Ipv4Addr, node: SocketAddrV4, there: A
     let Ok(Ok(server)) = timeout(CONNECT_WAIT, socket.connect(node.into())).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    tokio::join!(pump(from_client, to_server, there), pump(from_server, to_client, back));
+    let mut severed = there.severed.subscribe();
+    tokio::select! {
+        _ = async { tokio::join!(pump(from_client, to_server, there), pump(from_server, to_client, back)) } => {}
+        _ = severed.changed() => {}
+    }
 }
 
 /// Carries one direction until its end.

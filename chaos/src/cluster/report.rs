@@ -53,6 +53,8 @@ pub(crate) struct OfFault {
 pub(crate) struct OfRound {
     pub(crate) round: u64,
     pub(crate) faults: Vec<Fault>,
+    /// What the nodes had was held against what clients were told, and fitted.
+    pub(crate) judged: bool,
     pub(crate) seconds: u64,
     pub(crate) told: Tally,
     /// Probes that succeeded.

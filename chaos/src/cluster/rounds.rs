@@ -80,7 +80,8 @@ pub(crate) async fn run(order: &Order, folder: &Path, seed: u64, report: &mut Re
         bar.set_message(format!("{}, {} acknowledged", round.names(), report.told.acknowledged));
         let mut of_round = OfRound { round: number, faults: round.faults(), ..OfRound::default() };
         let result = round.run(order, &cluster, &mut judge, &mut random, &mut of_round).await;
-        report.rounds += 1;
+        // One that was not judged shows nothing.
+        report.rounds += u64::from(of_round.judged);
         report.told += of_round.told;
         report.compared = judge.counts;
         let failed = result.is_err();
@@ -178,21 +179,39 @@ impl Round {
         let struck = self.strike(cluster, random).await;
         let ms = random.within(0..order.load_ms_max.max(1));
         sleep(Duration::from_millis(ms)).await;
-        // Told before the nodes are touched again, so that the evidence is as it was.
-        struck?;
-        heal(cluster, random).await?;
-        let served = service(&probes).await;
+        // A finding is told before the nodes are touched again, so that the evidence is as it was.
+        let served = match struck {
+            Ok(()) => healed(cluster, &probes, random).await,
+            found => found,
+        };
         let end = Instant::now();
         let history = load.stop().await;
         let seen = probes.stop().await;
         of_round.seconds = begin.elapsed().as_secs();
         count(of_round, &history, &seen, (begin, end));
         judge.record(history, &seen);
-        served?;
+        of_round.flipped = cluster.flipped.swap(0, Ordering::SeqCst);
+        let judged = match served {
+            Ok(()) => self.judged(cluster, judge, random, of_round).await,
+            found => found,
+        };
+        of_round.replaced = cluster.replaced.swap(0, Ordering::SeqCst);
+        of_round.snapshots_interrupted = cluster.snapshots_interrupted.swap(0, Ordering::SeqCst);
+        judged
+    }
+
+    /// What the nodes have is held against what clients were told; then damaged nodes are looked through.
+    async fn judged(
+        &self,
+        cluster: &Arc<Cluster>,
+        judge: &mut Judge,
+        random: &mut Random,
+        of_round: &mut OfRound,
+    ) -> Result<(), Stop> {
         let all = random.one_in(ALL_ONE_IN) || self.drawn.iter().any(|(fault, _)| fault.rereads());
         let mends = self.flipped().next().is_some();
         let judged = judge.judge(cluster, Sight { all, mends }, random).await;
-        of_round.flipped = cluster.flipped.swap(0, Ordering::SeqCst);
+        of_round.judged = judged.is_ok();
         for victim in self.flipped() {
             // It was started after the flips, so it has counted from there.
             let of_node = repairs::of(victim).await;
@@ -200,13 +219,8 @@ impl Round {
             of_round.bodies_repaired += of_node.repaired;
             of_round.bodies_left += of_node.left;
         }
-        let inspected = match judged {
-            Ok(()) => operator::inspect(cluster, random).await,
-            breached => breached,
-        };
-        of_round.replaced = cluster.replaced.swap(0, Ordering::SeqCst);
-        of_round.snapshots_interrupted = cluster.snapshots_interrupted.swap(0, Ordering::SeqCst);
-        inspected
+        judged?;
+        operator::inspect(cluster, random).await
     }
 
     /// Nodes of whose files bits were flipped.
@@ -253,6 +267,12 @@ async fn heal(cluster: &Arc<Cluster>, random: &mut Random) -> Result<(), Stop> {
     }
     operator::replace_damaged(cluster, random).await?;
     Ok(())
+}
+
+/// All is undone, and every probed account has service again.
+async fn healed(cluster: &Arc<Cluster>, probes: &Probes, random: &mut Random) -> Result<(), Stop> {
+    heal(cluster, random).await?;
+    service(probes).await
 }
 
 /// Waits until every probed account has service after healing.
