@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod clock;
 pub mod compose;
 mod error;
 mod homes;

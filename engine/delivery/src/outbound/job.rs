@@ -9,7 +9,7 @@ use super::settings::Settings;
 use crate::accept::{self, Outcome as Accepted};
 use crate::notice::{self, Facts, Returned};
 use crate::queue::{Answer, Command, Item, ItemKey, LastReply, NoticeKind, Recipient, State, read};
-use crate::{Acceptor, Error, Incoming, Problem};
+use crate::{Acceptor, Error, Incoming, Problem, clock};
 use estafette_mailbox::AccountRef;
 use estafette_raft::NewBody;
 use estafette_smtp::Reply;
@@ -100,7 +100,7 @@ impl Job<'_> {
         let Some(item) = self.item()? else { return Ok(()) };
         self.tell_owed(&item).await?;
         let Some(item) = self.item()? else { return Ok(()) };
-        let now_ms = super::sender::now_ms();
+        let now_ms = clock::now_ms();
         if item.next_ms > now_ms || item.pending().next().is_none() {
             return Ok(());
         }
@@ -109,8 +109,7 @@ impl Job<'_> {
         self.send(&item, next_ms).await?;
         let Some(item) = self.item()? else { return Ok(()) };
         self.tell_owed(&item).await?;
-        let late =
-            self.desk.settings.schedule.delay_ms(&item).is_some_and(|delay| delay <= super::sender::now_ms());
+        let late = self.desk.settings.schedule.delay_ms(&item).is_some_and(|delay| delay <= clock::now_ms());
         if late {
             self.tell_delay(&item).await?;
         }
@@ -259,7 +258,7 @@ impl Job<'_> {
             );
         }
         let here = item.pending().any(|(_, recipient)| recipient.local.is_some());
-        let now_ms = super::sender::now_ms();
+        let now_ms = clock::now_ms();
         let schedule = &self.desk.settings.schedule;
         let moment = schedule.moment_ms(item, now_ms);
         let next_ms =
@@ -275,7 +274,7 @@ impl Job<'_> {
         if results.is_empty() {
             return Ok(());
         }
-        let over = super::sender::now_ms() >= self.desk.settings.schedule.end_ms(item);
+        let over = clock::now_ms() >= self.desk.settings.schedule.end_ms(item);
         for (place, state, reply) in &mut results {
             if *state == State::Pending && over {
                 *state = State::Expired;
@@ -348,7 +347,7 @@ impl Job<'_> {
             item,
             places: &places,
             hostname: &self.desk.settings.hostname,
-            now_ms: super::sender::now_ms(),
+            now_ms: clock::now_ms(),
             retry_until_ms: schedule.end_ms(item),
         };
         let returned = Returned::of(kind, item, &self.body(item)?)?;
@@ -375,7 +374,7 @@ impl Job<'_> {
     /// Twice its life is over: a notice that still cannot be delivered never will be.
     fn is_stale(&self, item: &Item) -> bool {
         let life = super::settings::ms(self.desk.settings.schedule.lifetime);
-        super::sender::now_ms() >= item.created_ms.saturating_add(life.saturating_mul(2))
+        clock::now_ms() >= item.created_ms.saturating_add(life.saturating_mul(2))
     }
 }
 

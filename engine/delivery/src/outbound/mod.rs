@@ -15,11 +15,11 @@ mod claims;
 mod connection;
 mod job;
 mod letter;
+mod overdue;
 mod sender;
 mod settings;
 mod tls;
 
 pub use claims::ClaimSettings;
 pub use sender::Sender;
-pub(crate) use sender::now_ms;
 pub use settings::{RelayTarget, RelayTls, Schedule, Settings};

@@ -3,14 +3,16 @@
 use super::claims::{AHEAD, Claims, Hold, Turn};
 use super::connection::Connection;
 use super::job::{Desk, Done};
+use super::overdue::Overdue;
 use super::settings::Settings;
-use crate::queue::{ClaimRow, Command, Item, ItemId, ItemKey, PAGE_MAX, Wakeup, read};
+use crate::clock::now_ms;
+use crate::queue::{ClaimRow, ItemKey, Wakeup, read};
 use crate::{Acceptor, Error};
 use estafette_storage::Store;
 use estafette_types::ShardId;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -31,8 +33,6 @@ const HELD_MAX: usize = 10_000;
 const LOOK_MAX: Duration = Duration::from_secs(60);
 /// The same where another node could come to lead, or this one, without a word.
 const LEAD_LOOK_MAX: Duration = Duration::from_secs(1);
-/// A wall clock that lost more than this against the other one was set back.
-const SET_BACK_MIN: Duration = Duration::from_secs(5);
 /// How long messages that are being sent may take when the node stops.
 const STOP_MAX: Duration = Duration::from_secs(8);
 
@@ -45,9 +45,7 @@ pub struct Sender {
     claims: Claims,
     /// The shards that it led when it looked last.
     led: BTreeSet<ShardId>,
-    /// Looks after what waits for what is there by now, in shards that it has come to lead.
-    reviving: JoinSet<()>,
-    clocks: Clocks,
+    overdue: Overdue,
     held: HashMap<ItemKey, Held>,
     idle: Vec<(Instant, Connection)>,
     /// Until when nothing is tried because the relay could not be reached.
@@ -75,13 +73,13 @@ impl Sender {
         wakeup: Arc<Wakeup>,
         settings: Settings,
     ) -> Result<Sender, Error> {
+        let overdue = Overdue::new(LOOK_MAX.min(settings.schedule.retry_first));
         let claims = Claims::new(settings.claims, store.clone(), acceptor.shards().clone());
         Ok(Sender {
             desk: Arc::new(Desk::new(store, acceptor, settings)?),
             claims,
             led: BTreeSet::new(),
-            reviving: JoinSet::new(),
-            clocks: Clocks::read(),
+            overdue,
             wakeup,
             tasks: JoinSet::new(),
             busy: HashMap::new(),
@@ -97,7 +95,8 @@ impl Sender {
         loop {
             self.claims.renew(self.busy.values());
             self.look_who_leads();
-            let look = self.begin().await.min(self.look_again());
+            let overdue = self.overdue.look(&self.desk, &self.led);
+            let look = self.begin().await.min(self.look_again()).min(overdue);
             tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => break,
@@ -217,24 +216,13 @@ impl Sender {
         read.await.unwrap_or(Ok((Vec::new(), None)))
     }
 
-    /// In shards that it has come to lead, and in all when its clock was set back, some items are due at once: see [`revive`].
     fn look_who_leads(&mut self) {
         let shards = self.desk.acceptor.shards();
         let leads = |shard: &ShardId| shards.group(*shard).is_ok_and(|group| group.status().leads);
         let led: BTreeSet<ShardId> = shards.all().into_iter().filter(leads).collect();
-        if self.clocks.was_set_back() {
-            tracing::warn!("the clock was set back: what waits in the queue is looked through");
-            self.led.clear();
+        if led.difference(&self.led).next().is_some() {
+            self.overdue.soon();
         }
-        for shard in led.difference(&self.led) {
-            let (desk, shard) = (Arc::clone(&self.desk), *shard);
-            self.reviving.spawn(async move {
-                if let Err(error) = revive(&desk, shard).await {
-                    tracing::warn!(%shard, %error, "what could be due now is tried at its own time");
-                }
-            });
-        }
-        while self.reviving.try_join_next().is_some() {}
         self.led = led;
     }
 
@@ -283,73 +271,5 @@ impl Sender {
         for (_, connection) in self.idle.drain(..old) {
             tokio::spawn(connection.quit());
         }
-    }
-}
-
-/// The wall clock, and the one that nobody sets.
-#[derive(Clone, Copy, Debug)]
-struct Clocks {
-    wall: SystemTime,
-    steady: Instant,
-}
-
-impl Clocks {
-    fn read() -> Clocks {
-        Clocks { wall: SystemTime::now(), steady: Instant::now() }
-    }
-
-    /// True if the wall clock was set back since this was asked last.
-    fn was_set_back(&mut self) -> bool {
-        let before = std::mem::replace(self, Clocks::read());
-        before.lost_until(*self) > SET_BACK_MIN
-    }
-
-    /// How much the wall clock lost against the other one.
-    fn lost_until(self, now: Clocks) -> Duration {
-        let expected = self.wall + now.steady.duration_since(self.steady);
-        expected.duration_since(now.wall).unwrap_or_default()
-    }
-}
-
-/// Items are due at once that waited because there was no relay, if there is one now, and those that wait for a time of a
-/// clock that was ahead: of this node before it was set, or of another one that led.
-async fn revive(desk: &Desk, shard: ShardId) -> Result<(), Error> {
-    let shards = desk.acceptor.shards();
-    let mut after: Option<ItemId> = None;
-    loop {
-        let page = read::list(&desk.store, shard, after, PAGE_MAX)?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        after = Some(*last);
-        let (has_relay, now_ms) = (desk.settings.relay.is_some(), now_ms());
-        let schedule = desk.settings.schedule;
-        let is_due = |item: &Item| match Desk::waits_for_relay(item) {
-            true => has_relay,
-            false => schedule.waits_too_long(item, now_ms),
-        };
-        for (id, _) in page.iter().filter(|(_, item)| is_due(item)) {
-            let command = Command::RetryNow { id: *id }.encode();
-            shards.queue(shard, &command, Vec::new(), shards.wait()).await?;
-        }
-    }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_is_set_back_is_noticed() {
-        let before = Clocks::read();
-        let after = |wall: SystemTime| Clocks { wall, steady: before.steady + Duration::from_secs(60) };
-        let lost = |wall| before.lost_until(after(wall));
-        assert_eq!(lost(before.wall + Duration::from_secs(60)), Duration::ZERO);
-        assert_eq!(lost(before.wall + Duration::from_secs(90_000)), Duration::ZERO);
-        assert_eq!(lost(before.wall - Duration::from_secs(3600)), Duration::from_secs(3660));
     }
 }

@@ -99,8 +99,10 @@ impl RelayTarget {
     }
 }
 
+/// A pause is longer by up to this part of it.
+const LONGER_PART: u64 = 4;
 /// Clocks of nodes that are right differ by less.
-const CLOCKS_DIFFER_MS: u64 = 10_000;
+pub(super) const CLOCKS_DIFFER_MS: u64 = 10_000;
 
 /// When an item is tried again, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -130,12 +132,18 @@ impl Schedule {
     /// When to try after attempt number `attempt` (from 1), at the latest at the next of the item's own
     /// moments. The pause is up to a quarter longer, so that items that failed together part.
     pub(crate) fn next_ms(&self, id: ItemId, item: &Item, attempt: u32, now_ms: u64) -> u64 {
-        let doubled =
-            2u64.saturating_pow(attempt.saturating_sub(1)).saturating_mul(ms(self.retry_first).max(1));
-        let pause = doubled.min(ms(self.retry_max).max(1));
-        let jitter = u128::from(pause) * u128::from(id.spread(attempt)) / u128::from(u32::MAX) / 4;
+        let pause = self.pause_ms(attempt);
+        let longer = u128::from(pause / LONGER_PART);
+        let jitter = longer * u128::from(id.spread(attempt)) / u128::from(u32::MAX);
         let pause = pause.saturating_add(u64::try_from(jitter).unwrap_or(0));
         now_ms.saturating_add(pause).min(self.moment_ms(item, now_ms))
+    }
+
+    /// The pause after so many attempts, without what it is longer by.
+    fn pause_ms(&self, attempts: u32) -> u64 {
+        let doubled =
+            2u64.saturating_pow(attempts.saturating_sub(1)).saturating_mul(ms(self.retry_first).max(1));
+        doubled.min(ms(self.retry_max).max(1))
     }
 
     /// The next moment at which something has to happen whatever the attempts: the delay notice, the end.
@@ -146,10 +154,10 @@ impl Schedule {
         delay.into_iter().chain(end).min().unwrap_or(now_ms.saturating_add(ms(self.retry_max)))
     }
 
-    /// It waits for longer than there is a reason to: for a time of a clock that was ahead, of this node before it was set
-    /// or of another one that led.
+    /// It waits for longer than after an attempt: for a time of a clock that was ahead. Not of an item that waits for a relay.
     pub(crate) fn waits_too_long(&self, item: &Item, now_ms: u64) -> bool {
-        let pause_max = if item.attempts == 0 { 0 } else { ms(self.retry_max).saturating_mul(5) / 4 };
+        let pause = if item.attempts == 0 { 0 } else { self.pause_ms(item.attempts) };
+        let pause_max = pause.saturating_add(pause / LONGER_PART);
         item.next_ms > now_ms.saturating_add(pause_max).saturating_add(CLOCKS_DIFFER_MS)
     }
 
@@ -235,6 +243,7 @@ mod tests {
             schedule().waits_too_long(&item, now_ms)
         };
         assert!(waits(0, now_ms + day) && waits(3, now_ms + day) && waits(0, now_ms + 60_000));
+        assert!(waits(1, now_ms + 3_600_000) && !waits(1, now_ms + 75_000));
         assert!(
             !waits(0, 0)
                 && !waits(0, now_ms + 1000)

@@ -39,7 +39,7 @@ pub(crate) fn apply(
             })?
         }
         Command::Told { id, kind, places } => work.change(id, |item, _| told(item, kind, &places))?,
-        // Whatever the time is, in the log or by the clock.
+        // Whatever the time is, in the log or by a clock.
         Command::RetryNow { id } => work.change(id, |item, _| item.next_ms = 0)?,
         Command::Remove { id, notice } => work.change(id, |item, time_ms| give_up(item, time_ms, notice))?,
         Command::Claim { node, token, items } => work.claim(node, token, &items)?,
@@ -80,10 +80,10 @@ impl Work<'_> {
         if item.is_settled() || !bodies.contains(&item.body) {
             return Ok(Answer::Refused);
         }
+        item.created_ms = self.time_ms;
         // The log's time may be ahead of all clocks for long: it never goes back, and one that led may have been wrong.
-        let given_ms = Some(item.created_ms).filter(|given_ms| *given_ms > 0).unwrap_or(self.time_ms);
-        item.created_ms = given_ms.min(self.time_ms);
-        item.next_ms = item.created_ms;
+        let given_ms = if item.next_ms == 0 { self.time_ms } else { item.next_ms };
+        item.next_ms = given_ms.min(self.time_ms);
         self.tx.add_body_ref(item.body, self.shard.0, 1);
         self.replace(id, None, Some(&item))?;
         Ok(Answer::Added)

@@ -4,7 +4,7 @@ use super::command::{Answer, Command};
 use super::info::{ItemInfo, ItemPage};
 use super::read::{self, Counters};
 use super::{Item, ItemId, ItemKey, Recipient, State};
-use crate::outbound::now_ms;
+use crate::clock::now_ms;
 use crate::reach::Wait;
 use crate::{Error, Shards};
 use estafette_raft::NewBody;
@@ -150,7 +150,7 @@ impl QueueHandle {
             (failing.contains(shard), Some(*shard) != item.shard, !self.shards.is_here(*shard))
         });
         for (id, mut item) in item.items() {
-            item.created_ms = now_ms();
+            item.next_ms = now_ms();
             let command = Command::Enqueue { id, item: Box::new(item) }.encode();
             self.propose_to_any(&shards, &command, &bodies, wait).await?;
         }

@@ -34,11 +34,11 @@ pub struct Item {
     pub body: BodyHash,
     /// Its bytes.
     pub size: u64,
-    /// When it came into the queue, ms since 1970. In a command: by the clock of the node that has it, or 0.
+    /// When it came into the queue, ms since 1970.
     pub created_ms: u64,
     /// How often it was tried.
     pub attempts: u32,
-    /// When it is tried next, ms since 1970; 0: at once.
+    /// When it is tried next, ms since 1970; 0: at once. Of a new one: when it came, by the clock of the node that took it.
     pub next_ms: u64,
     /// The sender was told that it is late.
     pub delay_told: bool,

@@ -173,6 +173,30 @@ pub fn due<R: Read + ?Sized>(rows: &R, shard: ShardId, now_ms: u64, limit: usize
     Ok(Due { items: found, next_ms: next_after(rows, shard, now_ms)? })
 }
 
+/// Up to `limit` items, due or not, with something to be done behind a time (ms since 1970) and identifier; in this order.
+///
+/// # Errors
+/// As [`item`].
+pub(crate) fn due_after<R: Read + ?Sized>(
+    rows: &R,
+    shard: ShardId,
+    (time_ms, id): (u64, ItemId),
+    limit: usize,
+) -> Result<Vec<(u64, ItemId)>, Error> {
+    let mut range = key::due_from(shard, time_ms);
+    range.start = key::due(shard, time_ms, id);
+    range.start.push(0);
+    let mut found = Vec::new();
+    for row in rows.scan(Family::Queue, range, Direction::Forward)?.take(limit) {
+        let row = row?;
+        match Parsed::of(&row.key) {
+            Some(Parsed::Due { time_ms, id }) => found.push((time_ms, id)),
+            _ => return Err(damaged(Kind::Due, &row.key)),
+        }
+    }
+    Ok(found)
+}
+
 fn next_after<R: Read + ?Sized>(rows: &R, shard: ShardId, now_ms: u64) -> Result<Option<u64>, Error> {
     let range = key::due_from(shard, now_ms.saturating_add(1));
     let Some(row) = rows.scan(Family::Queue, range, Direction::Forward)?.next() else { return Ok(None) };

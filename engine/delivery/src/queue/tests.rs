@@ -115,9 +115,11 @@ fn an_item_is_due_by_the_clock_that_is_behind() {
     };
     for (id, given_ms, log_ms, due_ms) in [(1, 500, 1000, 500), (2, 5000, 1000, 1000), (3, 0, 1000, 1000)] {
         let mut item = item(vec![recipient("r@example.net")]);
-        item.created_ms = given_ms;
+        item.next_ms = given_ms;
         run(&store, log_ms, &Command::Enqueue { id: ItemId([id; 16]), item: Box::new(item) });
         assert_eq!(due_of(id), Some(due_ms));
+        let item = read::item(&store, SHARD, ItemId([id; 16])).unwrap().unwrap();
+        assert_eq!(item.created_ms, log_ms, "its life is counted by the log");
     }
     run(&store, 1000, &attempted(1, 1, 9_000_000, vec![]));
     assert_eq!(due_of(1), Some(9_000_000));
