@@ -23,6 +23,7 @@ use crate::keys::{self, Meta};
 use crate::log::Shared;
 use crate::settings::ROOM_PAUSE;
 use crate::state::Rows;
+use crate::types::LogId;
 use crate::{Checksum, GroupId, References};
 
 pub(crate) type Ranges = Vec<(Family, Range<Vec<u8>>)>;
@@ -199,9 +200,18 @@ fn remove_older(folder: &Path, group: GroupId, keep: &Path) {
     }
 }
 
-/// Takes a received file into the folder under its right name. Blocks: all of it is read.
-pub(crate) fn adopt(folder: &Path, group: GroupId, received: &Path) -> Result<Reader, Error> {
+/// Takes a received file into the folder under its right name, if it is the snapshot of this entry. Blocks: all of it is read.
+pub(crate) fn adopt(
+    folder: &Path,
+    group: GroupId,
+    received: &Path,
+    last: Option<&LogId>,
+) -> Result<Reader, Error> {
     let reader = Reader::open(received, group)?;
+    if reader.applied.log_id.as_ref() != last {
+        let why = SnapshotError::Damaged("it is not the one that was announced");
+        return Err(Error::snapshot(received, why));
+    }
     let path = folder.join(file_name(group, &reader.applied));
     let moved = || -> io::Result<()> {
         fs::create_dir_all(folder)?;
@@ -471,7 +481,8 @@ mod tests {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (path, sum) = made(from.path()).await;
         let store = counter::store(to.path());
-        let path = adopt(&to.path().join("snapshots"), GROUP, &path).unwrap().path;
+        let last = Reader::open(&path, GROUP).unwrap().applied.log_id.unwrap();
+        let path = adopt(&to.path().join("snapshots"), GROUP, &path, Some(&last)).unwrap().path;
         let mut batch = Batch::new();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         batch.put(Family::RaftMeta, keys::meta(GROUP, Meta::Installing), name);

@@ -282,13 +282,11 @@ impl StateMachine {
         let group = self.shared.group;
         let interrupted = |_| Error::Interrupted { group };
         let folder = self.snapshots.clone();
-        let adopting = tokio::task::spawn_blocking(move || snapshot::adopt(&folder, group, &path));
+        let last = meta.last_log_id;
+        let adopting =
+            tokio::task::spawn_blocking(move || snapshot::adopt(&folder, group, &path, last.as_ref()));
         let reader = adopting.await.map_err(interrupted)??;
         let applied = reader.applied.clone();
-        if applied.log_id != meta.last_log_id {
-            let why = crate::SnapshotError::Damaged("it is not the one that was announced");
-            return Err(Error::snapshot(&reader.path, why));
-        }
         let name = reader.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut begin = Batch::new();
         begin.put(Family::RaftMeta, keys::meta(group, Meta::Installing), name);

@@ -189,6 +189,18 @@ fn places(database: &Database, snapshot: &Snapshot<'_>) -> Result<Vec<At>, Error
     Ok(places)
 }
 
+struct Check<'a> {
+    database: &'a Database,
+    snapshot: &'a Snapshot<'a>,
+    names: Peekable<Cursor<'a>>,
+    chunks: Chunks<'a>,
+    references: Peekable<vec::IntoIter<(BodyHash, u32)>>,
+    places: Peekable<vec::IntoIter<At>>,
+    /// Bodies at places whose names are still to come.
+    placed: HashMap<Place, Placed>,
+    report: Report,
+}
+
 impl Check<'_> {
     /// Reads a family's tables whole: rows that were removed as a range stay there until compaction, which will meet them.
     fn read_all(&mut self, family: &ColumnFamily, name: &'static str) {
@@ -203,25 +215,15 @@ impl Check<'_> {
         while rows.valid() {
             rows.next();
         }
-        if let Err(error) = rows.status() {
+        let is_told =
+            |problem: &Problem| matches!(problem, Problem::Unreadable { family, .. } if *family == name);
+        if let Err(error) = rows.status()
+            && !self.report.problems.iter().any(is_told)
+        {
             self.problem(Problem::Unreadable { family: name, reason: Error::from(error).to_string() });
         }
     }
-}
 
-struct Check<'a> {
-    database: &'a Database,
-    snapshot: &'a Snapshot<'a>,
-    names: Peekable<Cursor<'a>>,
-    chunks: Chunks<'a>,
-    references: Peekable<vec::IntoIter<(BodyHash, u32)>>,
-    places: Peekable<vec::IntoIter<At>>,
-    /// Bodies at places whose names are still to come.
-    placed: HashMap<Place, Placed>,
-    report: Report,
-}
-
-impl Check<'_> {
     /// Looks at the least hash that any of the three sides has; false at the end.
     fn step(&mut self) -> bool {
         let named = match self.names.peek() {

@@ -23,6 +23,9 @@ pub enum Error {
     /// Fatal at start: bytes cannot be moved in the way that the settings ask for.
     #[error("{0}")]
     Io(String),
+    /// Fatal at start: the system gives no thread, or nothing to wake it by.
+    #[error("a thread for sessions cannot be started: {0}")]
+    Thread(std::io::Error),
     /// Fatal at start: an address cannot be bound.
     #[error("cannot listen on {address}: {source}")]
     Bind {

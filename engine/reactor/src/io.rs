@@ -63,10 +63,10 @@ impl Wanted {
 
     /// Starts so many threads in the way that is wanted, each with the places for connections that this way has. Where it is
     /// left open, they work by epoll unless all of them get a ring: the limit of locked memory counts those of other
-    /// programs too, so one that was tried says little about the next.
+    /// programs too, so one that was tried says little about the next. Blocks, for some seconds where that limit is reached.
     ///
     /// # Errors
-    /// [`Error::Io`] as in [`Wanted::choose`], and when the kernel gives no thread, no ring or no epoll.
+    /// [`Error::Io`] as in [`Wanted::choose`], and when the kernel gives no ring or no epoll; [`Error::Thread`].
     pub fn start(
         self,
         count: usize,
@@ -77,7 +77,10 @@ impl Wanted {
         match Threads::start(count, choice.io, connections(choice.io), runtime) {
             Err(Error::Io(reason)) if self == Wanted::Auto && choice.io == Io::Uring => {
                 let threads = Threads::start(count, Io::Epoll, connections(Io::Epoll), runtime)?;
-                Ok((threads, Choice { io: Io::Epoll, reason }))
+                Ok((
+                    threads,
+                    Choice { io: Io::Epoll, reason: format!("not every thread gets a ring: {reason}") },
+                ))
             }
             started => Ok((started?, choice)),
         }

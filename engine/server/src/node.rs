@@ -146,6 +146,9 @@ impl Node {
         let mut config = config;
         let descriptors = Descriptors::of_system();
         let joined = Kept::read(&options.data)?.is_some();
+        if cluster::was_removed(&options.data) {
+            return Err(ClusterError::Removed(options.data.clone()).into());
+        }
         let places = |io| descriptors.places(io, config.node.threads(), config.sessions.max, joined);
         let runtime = tokio::runtime::Handle::current();
         let connections = |io| places(io).connections;

@@ -42,6 +42,7 @@ async fn neighbours_speak_the_highest_version_that_both_know() {
         assert_eq!(agreed(from, to), None);
     }
     one.ask(two, Lane::Bulk, "echo").await.unwrap();
+    three.ask(two, Lane::Bulk, "echo").await.unwrap();
 }
 
 #[tokio::test]

@@ -88,10 +88,6 @@ fn open(io: Io, remote: &Remote, connections: u32) -> std::io::Result<Sockets> {
     }
 }
 
-fn no_thread(error: std::io::Error) -> Error {
-    Error::Io(format!("no thread for sessions ({error})"))
-}
-
 /// The threads.
 pub struct Threads {
     remotes: Vec<Arc<Remote>>,
@@ -103,7 +99,7 @@ impl Threads {
     /// io_uring; epoll takes what the limit of open files leaves). What is polled on them may spawn on the runtime.
     ///
     /// # Errors
-    /// [`Error::Io`] when the kernel gives no thread, no ring or no epoll.
+    /// [`Error::Io`] when the kernel gives no ring or no epoll, [`Error::Thread`].
     pub fn start(
         count: usize,
         io: Io,
@@ -112,7 +108,7 @@ impl Threads {
     ) -> Result<Threads, Error> {
         let mut threads = Threads { remotes: Vec::new(), handles: Mutex::default() };
         for number in 0..count.max(1) {
-            let remote = Arc::new(Remote::new().map_err(no_thread)?);
+            let remote = Arc::new(Remote::new().map_err(Error::Thread)?);
             let (runtime, own) = (runtime.clone(), Arc::clone(&remote));
             let (opened, outcome) = std::sync::mpsc::sync_channel(1);
             let run = move || {
@@ -134,7 +130,7 @@ impl Threads {
             let handle = std::thread::Builder::new()
                 .name(format!("sessions-{number}"))
                 .spawn(run)
-                .map_err(no_thread)?;
+                .map_err(Error::Thread)?;
             let opened = outcome.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
             opened.map_err(|error| match io {
                 Io::Uring => Error::Io(explain(&error)),

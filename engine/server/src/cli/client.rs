@@ -96,7 +96,12 @@ impl Client {
         let answer = self.sender.send_request(request).await.map_err(CliError::Talk)?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES);
-        let bytes = body.collect().await.map_err(|_| CliError::Answer)?.to_bytes();
+        let collected = body.collect().await.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => CliError::Talk(*error),
+            // It is longer than an answer is.
+            Err(_) => CliError::Answer,
+        });
+        let bytes = collected?.to_bytes();
         let value: Value = if bytes.is_empty() {
             Value::Null
         } else {

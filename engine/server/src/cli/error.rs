@@ -39,8 +39,10 @@ pub(crate) enum CliError {
     /// A node did not join.
     #[error(transparent)]
     Cluster(crate::cluster::ClusterError),
-    /// The server of a node that was leaving is gone, and the node was not removed.
-    #[error("the server stopped before the node had left: start it again, or ask another node")]
+    /// The server of a node that was leaving is gone without a mark that the node was removed.
+    #[error(
+        "the server stopped, and it is not known whether the node has left: start it again, or ask another node"
+    )]
     StoppedLeaving,
     /// A file cannot be read.
     #[error("{path}: {source}", path = path.display())]

@@ -20,9 +20,6 @@ use std::time::Duration;
 const VERSION: u8 = 1;
 /// How long one member may take to answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(20);
-/// What a member says that another one, or a later moment, may do better.
-pub(super) const NOT_READY: &str = "this node is not ready to let others in";
-const NOT_NOW: &str = "the cluster cannot take a node in now";
 /// The file of the key of a node that is joining.
 const KEY_FILE: &str = "joining.key";
 
@@ -55,7 +52,7 @@ pub(super) async fn admit(engine: &Arc<Engine>, from: SocketAddr, request: Bytes
         Err(EngineError::Refused(refusal)) => return Err(refusal.to_string()),
         Err(error) => {
             tracing::warn!(%from, %error, "a node could not be let in");
-            return Err(format!("{NOT_NOW}: {error}"));
+            return Err(format!("the cluster cannot take a node in now: {error}"));
         }
     };
     postcard::to_allocvec(&admitted).map(Bytes::from).map_err(|error| error.to_string())
@@ -107,7 +104,7 @@ pub(crate) async fn join(
 ) -> Result<Joined, ClusterError> {
     let (cluster, has_store) = (ClusterId(token.cluster), data.join("store").exists());
     if was_removed(data) {
-        return Err(ClusterError::NotEmpty(data.to_owned()));
+        return Err(ClusterError::Removed(data.to_owned()));
     }
     match Kept::read(data)? {
         Some(kept) if kept.cluster() == Some(cluster) && !has_store => {
@@ -138,29 +135,23 @@ pub(crate) async fn join(
     Ok(Joined { node, already: false })
 }
 
-/// Asks the members that the token names, one after the other, until one lets the node in or clearly refuses it.
+/// Asks the members that the token names, one after the other, until one lets the node in. What one of them said is told rather
+/// than that another could not be reached.
 async fn ask(token: &JoinToken, request: Bytes) -> Result<Admitted, ClusterError> {
-    let mut problem = "the token names no address".to_owned();
+    let (mut refused, mut unreached) = (None, None);
     for address in &token.addresses {
         let asked =
             ask_to_join(address, ClusterId(token.cluster), token.fingerprint, request.clone(), ASK_TIMEOUT);
-        match asked.await {
+        let error = match asked.await {
             Ok(answer) => return postcard::from_bytes(&answer).map_err(|_| ClusterError::Token),
-            Err(error) => {
-                problem = format!("{address}: {error}");
-                if is_clear(&error) {
-                    break;
-                }
-            }
-        }
+            Err(error) => error,
+        };
+        let of_whom = matches!(error, estafette_mesh::Error::Refused { .. });
+        let told = if of_whom { &mut refused } else { &mut unreached };
+        *told = Some(format!("{address}: {error}"));
     }
+    let problem = refused.or(unreached).unwrap_or_else(|| "the token names no address".to_owned());
     Err(ClusterError::NotAdmitted(problem))
-}
-
-/// True if all members would say the same.
-fn is_clear(error: &estafette_mesh::Error) -> bool {
-    let estafette_mesh::Error::Refused { why, .. } = error else { return false };
-    !why.contains(NOT_READY) && !why.contains(NOT_NOW)
 }
 
 /// The key of a join that was cut short, or a new one.
@@ -186,7 +177,7 @@ fn key(data: &Path) -> Result<NodeKey, ClusterError> {
 mod tests {
     use super::*;
     use crate::cluster::identity::mark_removed;
-    use estafette_mesh::{Authority, Error};
+    use estafette_mesh::Authority;
 
     #[tokio::test]
     async fn a_node_that_has_joined_is_told_so_until_it_was_started() {
@@ -203,21 +194,25 @@ mod tests {
         assert_eq!(join(id.0).await.unwrap(), Joined { node: NodeId(3), already: true });
         assert!(matches!(join([8; 16]).await, Err(ClusterError::Joined)));
         mark_removed(folder.path()).unwrap();
-        assert!(matches!(join(id.0).await, Err(ClusterError::NotEmpty(_))));
+        assert!(matches!(join(id.0).await, Err(ClusterError::Removed(_))));
         std::fs::remove_file(folder.path().join("cluster/removed")).unwrap();
         std::fs::create_dir(folder.path().join("store")).unwrap();
         assert!(matches!(join(id.0).await, Err(ClusterError::Joined)));
     }
 
-    #[test]
-    fn a_clear_refusal_is_told_from_what_another_member_may_do() {
-        let address = "192.0.2.1:7400".to_owned();
-        let refused = |why: &str| is_clear(&Error::Refused { address: address.clone(), why: why.into() });
-        assert!(refused("there is no such join token"));
-        assert!(
-            !refused(&format!("{NOT_READY}; try again in a moment"))
-                && !refused(&format!("{NOT_NOW}: no leader"))
-        );
-        assert!(!is_clear(&Error::Unreached { address, why: "no answer".into() }));
+    /// The first address does not answer; the last that could not be reached is told.
+    #[tokio::test]
+    async fn who_joins_asks_all_members() {
+        let authority = Authority::create(ClusterId([7; 16])).unwrap();
+        let nobody = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let addresses = vec![nobody(), nobody()];
+        let token = JoinToken {
+            cluster: [7; 16],
+            fingerprint: authority.fingerprint(),
+            secret: [0; 32],
+            addresses: addresses.clone(),
+        };
+        let error = ask(&token, Bytes::new()).await.err().unwrap().to_string();
+        assert!(error.contains(&addresses[1]), "{error}");
     }
 }

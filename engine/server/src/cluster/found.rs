@@ -3,7 +3,7 @@
 use super::identity::{CERTIFICATE_LIFE, ClusterError, JoinToken, Kept};
 use super::{Cluster, SOLE_NODE};
 use crate::engine::{Engine, EngineError};
-use estafette_directory::{Actor, AuthorityKey, Change, NewCluster, Origin};
+use estafette_directory::{Actor, AuthorityKey, Change, NewCluster, NodeChange, Origin};
 use estafette_mesh::{Authority, ClusterId, NodeKey, NodeName};
 use estafette_raft::NodeId;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl Cluster {
         origin: Origin,
     ) -> Result<(), EngineError> {
         if self.is_joined() {
-            return self.found_again(engine).await;
+            return self.found_again(engine, actor, origin).await;
         }
         let address = self.settings.advertised().map_err(ClusterError::Advertised)?;
         let (id, authority) = match authority(engine) {
@@ -77,11 +77,18 @@ impl Cluster {
         Ok(())
     }
 
-    /// There is nothing more to do as long as no other node is there; whoever founded may not have had the token yet.
-    async fn found_again(&self, engine: &Engine) -> Result<(), EngineError> {
+    /// There is little to do as long as no other node is there: whoever founded may not have had the token yet, or have said
+    /// another address in the settings since.
+    async fn found_again(&self, engine: &Engine, actor: Actor, origin: Origin) -> Result<(), EngineError> {
         let is_alone = is_founder_alone(self.id(), engine.directory.read().nodes().map(|node| node.id));
         if !is_alone {
             return Err(ClusterError::Joined.into());
+        }
+        let address = self.settings.advertised().map_err(ClusterError::Advertised)?;
+        let known = engine.directory.read().node(SOLE_NODE).map(|node| node.address.clone());
+        if known.as_ref() != Some(&address) {
+            let change = NodeChange::Address(address);
+            engine.change(actor, origin, Change::ChangeNode { node: SOLE_NODE, change }).await?;
         }
         if self.mesh().is_none() {
             self.connect().await?;

@@ -72,6 +72,9 @@ pub(crate) enum ClusterError {
     /// Not a token, or one of a newer version.
     #[error("this is no join token that this version can read")]
     Token,
+    /// It is no node any more.
+    #[error("the node in {} was removed from its cluster: it can join with an empty folder", .0.display())]
+    Removed(PathBuf),
     /// Nobody can be told to connect there.
     #[error(
         "other nodes cannot connect to {0}: set `cluster.advertise` to the host and port at which they reach this node"

@@ -33,8 +33,10 @@ struct Memory {
     /// Since when a node has not been reached.
     away: BTreeMap<NodeId, Instant>,
     balanced: Option<Instant>,
-    /// What cannot be done now, and why in words.
+    /// What could not be done in this round, and why in words.
     troubles: BTreeMap<Task, String>,
+    /// The same of the round before.
+    before: BTreeMap<Task, String>,
 }
 
 /// What may fail by itself, and must not hold up anything else.
@@ -62,19 +64,16 @@ impl fmt::Display for Task {
 }
 
 impl Memory {
-    /// What was done; nothing if it failed, which is told as often as the words change.
+    /// What was done; nothing if it failed, which is told unless the round before said the same.
     fn heed<T: Default>(&mut self, task: Task, done: Result<T, EngineError>) -> T {
         let error = match done {
-            Ok(done) => {
-                self.troubles.remove(&task);
-                return done;
-            }
+            Ok(done) => return done,
             Err(error) => error.to_string(),
         };
-        if self.troubles.get(&task) != Some(&error) {
+        if self.before.get(&task) != Some(&error) {
             tracing::warn!(%task, error, "the keeper tries again");
-            self.troubles.insert(task, error);
         }
+        self.troubles.insert(task, error);
         T::default()
     }
 }
@@ -101,6 +100,7 @@ pub(super) async fn change(engine: &Engine, change: Change) -> Result<(), Engine
 
 /// One look at everything, with at most one step of each group; true if there was one.
 async fn round(engine: &Engine, memory: &mut Memory) -> bool {
+    memory.before = std::mem::take(&mut memory.troubles);
     let nodes: Vec<ClusterNode> = engine.directory.read().nodes().cloned().collect();
     look_who_is_away(engine, &nodes, memory).await;
     place(engine, &nodes, memory).await;

@@ -151,7 +151,7 @@ impl Serve for Answering {
         Box::pin(async move {
             match engine {
                 Some(engine) => admit::admit(&engine, from, request).await,
-                None => Err(format!("{}; try again in a moment", admit::NOT_READY)),
+                None => Err("this node is not ready to let others in; try again in a moment".to_owned()),
             }
         })
     }

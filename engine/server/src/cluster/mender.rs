@@ -29,8 +29,10 @@ const SLOW: Duration = Duration::from_secs(1);
 const BRING_MAX: Duration = Duration::from_secs(5);
 /// After bodies that nobody gave; doubled each time.
 const NOBODY_PAUSE: Duration = Duration::from_secs(2);
-/// The longest such pause, and that of the scrub after an error.
+/// The longest such pause.
 const NOBODY_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// The pause of the scrub after an error.
+const SCRUB_AGAIN_PAUSE: Duration = Duration::from_secs(60);
 
 /// Mends as long as the node runs.
 pub(super) async fn mend(engine: Arc<Engine>) {
@@ -201,7 +203,7 @@ pub(super) async fn scrub(engine: Arc<Engine>) {
             Err(error) => {
                 metrics::counter!("estafette_storage_scrub_failed_total").increment(1);
                 tracing::warn!(%error, "bodies cannot be looked through now");
-                tokio::time::sleep(NOBODY_PAUSE_MAX).await;
+                tokio::time::sleep(SCRUB_AGAIN_PAUSE).await;
                 false
             }
         };
