@@ -43,6 +43,8 @@ pub(crate) enum Finding {
     NotSettled { seconds: u64, status: String },
     #[error("node {node} joined, and votes in no group of a shard; the last status: {status}")]
     NoShare { node: usize, status: String },
+    #[error("the node with the identifier {id} was told to leave, and has not; the last status: {status}")]
+    NotLeft { id: u64, status: String },
     #[error("replicas of a group are not equal: {said}")]
     Unequal { said: String },
     #[error("nothing was taken and found for account {account} within {seconds} s of healing")]

@@ -229,13 +229,7 @@ pub(crate) async fn leave(program: &Path, data: &Path) -> Result<(), Stop> {
     cluster(program, data, &["leave"], MOVE_WAIT).await.map(|_| ()).map_err(finding("leave"))
 }
 
-/// Another node, whose folder is gone, leaves for good.
-pub(crate) async fn leave_of(program: &Path, data: &Path, id: u64) -> Result<(), Stop> {
-    let id = id.to_string();
-    cluster(program, data, &["leave", &id], MOVE_WAIT).await.map(|_| ()).map_err(finding("leave"))
-}
-
-/// The same without waiting until it has left.
+/// Another node, whose folder is gone, begins to leave for good.
 pub(crate) async fn leave_soon(program: &Path, data: &Path, id: u64) -> Result<(), Stop> {
     let id = id.to_string();
     let words = ["leave", &id, "--no-wait"];

@@ -7,11 +7,7 @@ use super::{COMMAND_PAUSE, Cluster, Number, Scene, patiently};
 use crate::cluster::control;
 use crate::error::Stop;
 use crate::finding::Finding;
-use std::time::Duration;
 use tokio::time::{Instant, sleep};
-
-/// For all to be settled; the new node may have its share before that, and has to have it some time later.
-const SHARE_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) async fn joins_and_leaves(mut scene: Scene) -> Result<(), Stop> {
     let cluster = scene.cluster.clone();
@@ -24,7 +20,6 @@ pub(super) async fn joins_and_leaves(mut scene: Scene) -> Result<(), Stop> {
     member.serving("after it joined").await?;
     // Who waits for the cluster looks at every member.
     drop(member);
-    cluster.settle(SHARE_WAIT).await;
     gets_share(&cluster, number).await?;
     scene.hold().await;
     let mut member = cluster.member(number).await?;

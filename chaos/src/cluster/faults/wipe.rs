@@ -20,10 +20,11 @@ pub(super) async fn comes_back(mut scene: Scene) -> Result<(), Stop> {
 
 /// Empties the victim's folder and lets it join; it serves afterwards, and what it was before has left.
 pub(crate) async fn empty_and_join(scene: &mut Scene) -> Result<(), Stop> {
-    let (cluster, via) = (scene.cluster.clone(), scene.other());
+    let via = scene.other();
     let old = join_empty(scene, via).await?;
     scene.member().await?.serving(EMPTIED).await?;
-    patiently(async || control::leave_of(cluster.program(), &cluster.data(via), old).await).await
+    leave_soon(scene, via, old).await?;
+    has_left(scene, old).await
 }
 
 /// Empties the victim's folder, lets it join by another node, and starts it; what it was before, which has not left yet.
@@ -60,8 +61,8 @@ pub(super) async fn has_left(scene: &Scene, old: u64) -> Result<(), Stop> {
             return Ok(());
         }
         if Instant::now() > end {
-            let output = status.map_or_else(|| "none".to_owned(), |status| status.text);
-            return Err(Finding::Command { command: format!("estafette cluster leave {old}"), output }.into());
+            let status = status.map_or_else(|| "none".to_owned(), |status| status.text);
+            return Err(Finding::NotLeft { id: old, status }.into());
         }
         sleep(COMMAND_PAUSE).await;
     }
