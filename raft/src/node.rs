@@ -13,6 +13,7 @@ use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::company::Company;
 use crate::erase;
@@ -272,7 +273,8 @@ impl Node {
         }
     }
 
-    /// Gets a body from one of these peers, checked by its hash; `None` if none of them has it.
+    /// Gets a body from one of these peers, checked by its hash; `None` if none of them has it. Large ones come in parts:
+    /// `came` is told of the bytes of each and says when it goes on.
     ///
     /// # Errors
     /// No peer answered; this store has no room.
@@ -281,10 +283,11 @@ impl Node {
         group: GroupId,
         hash: BodyHash,
         peers: &[NodeId],
+        came: &(dyn Fn(u64) -> Instant + Sync),
     ) -> Result<Option<NewBody>, Error> {
         let mut problem = None;
         for peer in peers.iter().filter(|peer| **peer != self.id) {
-            match self.hub.fetch(*peer, group, hash).await {
+            match self.hub.fetch(*peer, group, hash, came).await {
                 Ok(Some(body)) => return Ok(Some(body)),
                 Ok(None) => {}
                 Err(error) => problem = Some(error),

@@ -19,7 +19,7 @@ use crate::error::BenchError;
 use crate::report::Head;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use nodes::{Make, Nodes};
+use nodes::{Make, Nodes, Setting};
 use result::Report;
 use std::io::Write;
 use std::path::PathBuf;
@@ -81,6 +81,13 @@ pub(crate) struct Cluster {
     /// bodies, as in a cluster of some age.
     #[arg(long, default_value_t = 1_000)]
     snapshot_after: u64,
+    /// wipe: a folder, which is there and empty, for the data of the node that comes back [default: where it was]. On
+    /// another disk, what it writes does not hold up the others, as on machines of their own.
+    #[arg(long)]
+    returning_data: Option<PathBuf>,
+    /// A setting of every node, as `SECTION.NAME=VALUE` (VALUE as in the file of settings); again for each.
+    #[arg(long = "set", value_name = "SETTING", value_parser = Setting::parse)]
+    settings: Vec<Setting>,
     /// Write all figures to this file as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -185,13 +192,12 @@ impl Cluster {
                 Ok(())
             }
             Part::Wipe => {
-                let settings = format!(
-                    "[raft]\nsnapshot_after_entries = {}\n[smtp]\nmessages_max = {SESSION_MESSAGES_MAX}\n",
-                    self.snapshot_after
-                );
-                let make = self.make(NODES, self.shards, self.accounts);
-                let (_own, mut nodes) = start(folder, Make { settings, ..make }).await?;
-                report.wipe = Some(wipe::measure(self.gib, &mut nodes, bar).await?);
+                let mut make = self.make(NODES, self.shards, self.accounts);
+                make.settings.push(Setting::new("raft", "snapshot_after_entries", self.snapshot_after));
+                make.settings.push(Setting::new("smtp", "messages_max", SESSION_MESSAGES_MAX));
+                let (_own, mut nodes) = start(folder, make).await?;
+                let returning = self.returning_data.as_deref();
+                report.wipe = Some(wipe::measure(self.gib, returning, &mut nodes, bar).await?);
                 Ok(())
             }
         }
@@ -230,7 +236,7 @@ impl Cluster {
             nodes,
             shards,
             accounts,
-            settings: String::new(),
+            settings: self.settings.clone(),
         }
     }
 }

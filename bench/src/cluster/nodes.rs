@@ -35,8 +35,43 @@ pub(super) struct Make {
     /// Shards for each node; 0 for its own choice.
     pub(super) shards: u32,
     pub(super) accounts: usize,
-    /// Further settings, in sections of their own (but `node` and `cluster`).
-    pub(super) settings: String,
+    /// Further settings; of two for the same, the later one holds.
+    pub(super) settings: Vec<Setting>,
+}
+
+/// A setting of a node.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    section: String,
+    name: String,
+    /// As it stands in the file.
+    value: String,
+}
+
+impl Setting {
+    pub(super) fn new(section: &str, name: &str, value: impl ToString) -> Setting {
+        Setting { section: section.to_owned(), name: name.to_owned(), value: value.to_string() }
+    }
+
+    /// `SECTION.NAME=VALUE`.
+    pub(super) fn parse(text: &str) -> Result<Setting, &'static str> {
+        let parts = text.split_once('=').and_then(|(name, value)| Some((name.rsplit_once('.')?, value)));
+        let ((section, name), value) = parts.ok_or("write SECTION.NAME=VALUE")?;
+        Ok(Setting::new(section.trim(), name.trim(), value.trim()))
+    }
+
+    /// The file with all of these.
+    fn file(settings: &[Setting]) -> String {
+        let mut sections: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+        for Setting { section, name, value } in settings {
+            sections.entry(section).or_default().insert(name, value);
+        }
+        let line = |(name, value): (&&str, &&str)| format!("{name} = {value}\n");
+        let section = |(section, lines): (&&str, &BTreeMap<&str, &str>)| {
+            format!("[{section}]\n{}", lines.iter().map(line).collect::<String>())
+        };
+        sections.iter().map(section).collect()
+    }
 }
 
 /// An account that mail is delivered to.
@@ -112,10 +147,13 @@ impl Nodes {
         };
         std::fs::create_dir_all(&plan.folder)?;
         let mesh = format!("{}:{}", plan.host, free_port_of(plan.host)?);
-        plan.configure(&format!(
-            "[node]\nshards = {}\n[cluster]\nlisten = \"{mesh}\"\nlabel = \"node{last}\"\n{}",
-            self.make.shards, self.make.settings
-        ))?;
+        let mut settings = vec![
+            Setting::new("node", "shards", self.make.shards),
+            Setting::new("cluster", "listen", format!("{mesh:?}")),
+            Setting::new("cluster", "label", format!("\"node{last}\"")),
+        ];
+        settings.extend_from_slice(&self.make.settings);
+        plan.configure(&Setting::file(&settings))?;
         Ok(Member { plan, mesh, server: None })
     }
 
@@ -149,10 +187,12 @@ impl Nodes {
         }
     }
 
-    /// Nothing of a node's data is left; it does not run.
-    pub(super) fn wipe(&mut self, number: Number) -> Result<(), BenchError> {
+    /// Nothing of a node's data is left; it does not run. What it will have goes into another folder, if one is named.
+    pub(super) fn wipe(&mut self, number: Number, elsewhere: Option<&Path>) -> Result<(), BenchError> {
         self.kill(number);
-        Ok(std::fs::remove_dir_all(self.member(number)?.plan.data())?)
+        let data = self.member(number)?.plan.data();
+        std::fs::remove_dir_all(&data)?;
+        Ok(elsewhere.map_or(Ok(()), |elsewhere| std::os::unix::fs::symlink(elsewhere, &data))?)
     }
 
     /// The nodes that run.
@@ -279,5 +319,20 @@ impl Nodes {
             Some(Account { address, shard: *shards.get(user)? })
         };
         Ok(server.recipients().into_iter().zip(server.logins()).filter_map(of_login).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_put_together_by_section() {
+        let given =
+            ["raft.company_wait_ms=3", "node.shards = 4", "cluster.listen=\"[::1]:1=2\"", "node.shards=5"];
+        let settings: Vec<Setting> = given.iter().map(|text| Setting::parse(text).unwrap()).collect();
+        let file = "[cluster]\nlisten = \"[::1]:1=2\"\n[node]\nshards = 5\n[raft]\ncompany_wait_ms = 3\n";
+        assert_eq!(Setting::file(&settings), file);
+        assert!(Setting::parse("shards=5").is_err() && Setting::parse("node.shards").is_err());
     }
 }

@@ -23,8 +23,8 @@ const FILLERS: usize = 12;
 const CLIENTS: u32 = 8;
 const EVERY: Duration = Duration::from_millis(20);
 const MESSAGE_BYTES: usize = 4 << 10;
-/// How long the trickle is watched before.
-const BEFORE: Duration = Duration::from_secs(15);
+/// How long the trickle is watched before: some thousands of deliveries, so that one in a hundred says something.
+const BEFORE: Duration = Duration::from_secs(60);
 /// For what the filling has left to do.
 const REST: Duration = Duration::from_secs(10);
 /// Between two looks at how far the node is.
@@ -60,8 +60,13 @@ pub(super) struct Wipe {
     failed: usize,
 }
 
-/// Fills the nodes, wipes the last one, and watches it come back.
-pub(super) async fn measure(gib: f64, nodes: &mut Nodes, bar: &ProgressBar) -> Result<Wipe, BenchError> {
+/// Fills the nodes, wipes the last one, and watches it come back, with its data in another folder if one is named.
+pub(super) async fn measure(
+    gib: f64,
+    returning: Option<&Path>,
+    nodes: &mut Nodes,
+    bar: &ProgressBar,
+) -> Result<Wipe, BenchError> {
     let began = Instant::now();
     let (bytes, messages) = fill(gib, nodes, bar).await?;
     let fill_seconds = began.elapsed().as_secs_f64();
@@ -83,7 +88,7 @@ pub(super) async fn measure(gib: f64, nodes: &mut Nodes, bar: &ProgressBar) -> R
     bar.set_message("wipe: a node comes back");
     let trickle = Trickle::start(flow);
     let wiped = Instant::now();
-    let old = renew(victim, nodes).await?;
+    let old = renew(victim, returning, nodes).await?;
     let joined_seconds = wiped.elapsed().as_secs_f64();
     nodes.launch(victim).await?;
     let serving_seconds = wiped.elapsed().as_secs_f64();
@@ -133,11 +138,11 @@ async fn fill(gib: f64, nodes: &Nodes, bar: &ProgressBar) -> Result<(u64, u64), 
 }
 
 /// A node loses all, is given up, and joins with an empty folder as another one; the number that it had.
-async fn renew(victim: Number, nodes: &mut Nodes) -> Result<u64, BenchError> {
+async fn renew(victim: Number, returning: Option<&Path>, nodes: &mut Nodes) -> Result<u64, BenchError> {
     let status = nodes.status().await.unwrap_or_default();
     let unknown = || BenchError::Unknown { what: "node", name: (victim + 1).to_string() };
     let old = nodes.id(&status, victim).ok_or_else(unknown)?;
-    nodes.wipe(victim)?;
+    nodes.wipe(victim, returning)?;
     let by = nodes.running().next().unwrap_or_default();
     nodes.say(by, &["cluster", "leave", &old.to_string(), "--no-wait"]).await?;
     nodes.join(victim, "token").await?;

@@ -179,7 +179,9 @@ async fn mend(
         for (hash, _) in missing {
             for shard in &shards {
                 let Some(raft) = raft.upgrade() else { return };
-                if let Ok(Some(body)) = raft.fetch(group_of(*shard), hash, &peers).await {
+                if let Ok(Some(body)) =
+                    raft.fetch(group_of(*shard), hash, &peers, &|_| tokio::time::Instant::now()).await
+                {
                     let mut batch = Batch::new();
                     batch.bring_body(body);
                     // Who reads it next sees whether it is there.

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use estafette_storage::{BodyHash, NewBody, Store};
+use tokio::time::{Instant, sleep_until};
 
 use super::Hub;
 use super::bodies::{INLINE_BYTES, PART_BYTES};
@@ -30,7 +31,8 @@ impl Hub {
         work.await.map_err(|_| Refused::Storage)?.map_err(|_| Refused::Storage)
     }
 
-    /// Gets a body from a peer that may have it; checked by its hash. `None`: it has none.
+    /// Gets a body from a peer that may have it; checked by its hash. `None`: it has none. `came` is told of the bytes of
+    /// each part and says when it goes on.
     ///
     /// # Errors
     /// The peer does not answer; this store has no room.
@@ -39,6 +41,7 @@ impl Hub {
         from: NodeId,
         group: GroupId,
         hash: BodyHash,
+        came: &(dyn Fn(u64) -> Instant + Sync),
     ) -> Result<Option<NewBody>, Error> {
         let unreached = |_: Unreached| Error::Unavailable { group };
         let interrupted = |_| Error::Interrupted { group };
@@ -53,6 +56,7 @@ impl Hub {
                 return Ok(None);
             }
             let BodyBytes { len, structure, bytes } = part;
+            let next_at = came(bytes.len() as u64);
             let work = tokio::task::spawn_blocking(move || {
                 let pushed = staging.push(&bytes);
                 (pushed, staging)
@@ -60,6 +64,7 @@ impl Hub {
             let (pushed, grown) = work.await.map_err(interrupted)?;
             pushed?;
             staging = grown;
+            sleep_until(next_at).await;
             if staging.len() >= len {
                 let body =
                     tokio::task::spawn_blocking(move || staging.finish()).await.map_err(interrupted)??;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::Hub;
-use super::bodies::Outgoing;
+use super::bodies::{Outgoing, Unpushed};
 use super::wire::{Ask, Proposed, Refused, Told};
 use crate::error::Error;
 use crate::{GroupId, Lane, NodeId, Proposal, Unreached, Until};
@@ -52,9 +52,14 @@ pub(crate) async fn propose(
             Proposed::Damaged(_) => return Err(Error::Unavailable { group }),
             Proposed::Missing(hashes) => {
                 let known = |hash| proposal.bodies.iter().find(|body| body.hash() == hash).cloned();
-                if let Err(error) = hub.push_missing(to, group, &hashes, known).await {
-                    tracing::warn!(%group, %to, %error, "a body did not get to the leader");
-                    return Err(not_leader(None));
+                match hub.push_missing(to, group, &hashes, known).await {
+                    Ok(()) => {}
+                    // It has no room, and says so itself: not again for each message here.
+                    Err(Unpushed::Refused(Refused::Storage)) => return Err(not_leader(None)),
+                    Err(error) => {
+                        tracing::warn!(%group, %to, %error, "a body did not get to the leader");
+                        return Err(not_leader(None));
+                    }
                 }
             }
         }

@@ -136,6 +136,7 @@ pub(crate) enum Proposed {
     /// Applied at this index, with this answer of the machine.
     Applied {
         index: u64,
+        #[serde(with = "serde_bytes")]
         answer: Vec<u8>,
     },
     Missing(Vec<[u8; 32]>),
@@ -173,18 +174,22 @@ pub(crate) enum Refused {
     Because(String),
 }
 
-/// A part of a body.
+/// A part of a body. Its bytes go in one piece, where serde would take them one by one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BodyBytes {
     pub(crate) len: u64,
+    #[serde(with = "serde_bytes")]
     pub(crate) structure: Option<Vec<u8>>,
+    #[serde(with = "serde_bytes")]
     pub(crate) bytes: Vec<u8>,
 }
 
 /// A whole body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SmallBody {
+    #[serde(with = "serde_bytes")]
     pub(crate) structure: Option<Vec<u8>>,
+    #[serde(with = "serde_bytes")]
     pub(crate) bytes: Vec<u8>,
 }
 

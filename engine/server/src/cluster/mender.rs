@@ -4,16 +4,18 @@
 //! for mail, and at once where a session asks for one. Each is checked by its hash. The scrub reads all bodies of the node,
 //! slowly and for ever, so that damage is found while another node can still mend it.
 
+use super::pace::Pacer;
 use crate::engine::Engine;
 use estafette_raft::{GroupId, NodeId};
 use estafette_storage::{Batch, BodyHash, NewBody};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::{self, FuturesUnordered};
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// Between two looks when nothing is missing.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
@@ -21,9 +23,13 @@ const IDLE_PAUSE: Duration = Duration::from_secs(1);
 const SCRUB_PAUSE: Duration = Duration::from_secs(1);
 /// Bodies written in one go.
 const BODIES: usize = 256;
+/// Bytes of bodies written in one go, but for the last of them: who else writes to the disk waits for no more than that.
+const BYTES: u64 = 2 << 20;
+/// What a body of unknown length counts for.
+const UNKNOWN_BYTES: u64 = 64 << 10;
 /// Bodies that are under way at once.
 const FETCHES: usize = 16;
-/// How long a node may take before another is asked as well.
+/// How long a node may take for a part before another is asked as well.
 const SLOW: Duration = Duration::from_secs(1);
 /// How long a reader waits for a body that is to come from another node.
 const BRING_MAX: Duration = Duration::from_secs(5);
@@ -36,6 +42,7 @@ const SCRUB_AGAIN_PAUSE: Duration = Duration::from_secs(60);
 
 /// Mends as long as the node runs.
 pub(super) async fn mend(engine: Arc<Engine>) {
+    let pacer = Pacer::new(engine.config.cluster.move_bytes_per_second);
     let mut after = None;
     let mut quiet = NOBODY_PAUSE;
     loop {
@@ -46,20 +53,20 @@ pub(super) async fn mend(engine: Arc<Engine>) {
         let store = engine.store.clone();
         let found = tokio::task::spawn_blocking(move || store.missing(after, BODIES)).await;
         let missing = match found {
-            Ok(Ok(missing)) => missing,
+            Ok(Ok(missing)) => in_one_go(missing),
             Ok(Err(error)) => {
                 tracing::error!(%error, "missing bodies cannot be listed");
                 Vec::new()
             }
             Err(_) => return,
         };
-        after = missing.last().map(|(hash, _)| *hash);
+        after = missing.last().copied();
         if missing.is_empty() {
             tokio::time::sleep(IDLE_PAUSE).await;
             continue;
         }
         let count = missing.len();
-        if fetch(&engine, missing.into_iter().map(|(hash, _)| hash).collect()).await {
+        if fetch(&engine, missing, &pacer).await {
             quiet = NOBODY_PAUSE;
             continue;
         }
@@ -69,33 +76,36 @@ pub(super) async fn mend(engine: Arc<Engine>) {
     }
 }
 
+/// The first of these, as far as they are written in one go.
+fn in_one_go(missing: Vec<(BodyHash, Option<u64>)>) -> Vec<BodyHash> {
+    let mut bytes = 0_u64;
+    let fits = |(_, len): &(BodyHash, Option<u64>)| {
+        let before = bytes;
+        bytes = bytes.saturating_add(len.unwrap_or(UNKNOWN_BYTES));
+        before < BYTES
+    };
+    missing.into_iter().take_while(fits).map(|(hash, _)| hash).collect()
+}
+
 /// Fetches these, many at once, and writes what came with one sync; false if none was written.
-async fn fetch(engine: &Engine, mut missing: Vec<BodyHash>) -> bool {
-    let since = Instant::now();
-    let mut fetched = together(engine, &mut missing).await;
-    let others = stream::iter(missing).map(|hash| one(engine, hash)).buffer_unordered(FETCHES);
+async fn fetch(engine: &Engine, mut missing: Vec<BodyHash>, pacer: &Pacer) -> bool {
+    let mut fetched = together(engine, &mut missing, pacer).await;
+    let others = stream::iter(missing).map(|hash| one(engine, hash, Some(pacer))).buffer_unordered(FETCHES);
     fetched.extend(others.filter_map(async |body| body).collect::<Vec<NewBody>>().await);
-    if fetched.is_empty() {
-        return false;
-    }
-    let bytes = fetched.iter().map(NewBody::len).sum();
-    let written = write(engine, fetched).await;
-    if written {
-        pause(engine, since, bytes).await;
-    }
-    written
+    !fetched.is_empty() && write(engine, fetched).await
 }
 
 /// Brings the small ones of these and takes them out. Each node is asked for a part of them at the same time; what it does not
 /// have, the next one is asked for.
-async fn together(engine: &Engine, missing: &mut Vec<BodyHash>) -> Vec<NewBody> {
+async fn together(engine: &Engine, missing: &mut Vec<BodyHash>, pacer: &Pacer) -> Vec<NewBody> {
     let mut fetched = Vec::new();
     let peers: Vec<NodeId> = missing.first().map(|hash| peers(engine, hash).collect()).unwrap_or_default();
     for turn in 0..peers.len() {
         let part = missing.len().div_ceil(peers.len()).max(1);
         let parts = missing.chunks(part).zip(peers.iter().cycle().skip(turn));
-        let came =
-            join_all(parts.map(|(part, node)| small_ones(engine, *node, part.to_vec()))).await.concat();
+        let came = join_all(parts.map(|(part, node)| small_ones(engine, *node, part.to_vec(), pacer)))
+            .await
+            .concat();
         let names: BTreeSet<BodyHash> = came.iter().map(NewBody::hash).collect();
         missing.retain(|hash| !names.contains(hash));
         fetched.extend(came);
@@ -104,7 +114,7 @@ async fn together(engine: &Engine, missing: &mut Vec<BodyHash>) -> Vec<NewBody> 
 }
 
 /// The small ones of these that a node has: each request brings many.
-async fn small_ones(engine: &Engine, node: NodeId, mut wanted: Vec<BodyHash>) -> Vec<NewBody> {
+async fn small_ones(engine: &Engine, node: NodeId, mut wanted: Vec<BodyHash>, pacer: &Pacer) -> Vec<NewBody> {
     let mut fetched = Vec::new();
     while !wanted.is_empty() {
         let asked = engine.cluster.raft().fetch_small(node, &wanted);
@@ -114,7 +124,9 @@ async fn small_ones(engine: &Engine, node: NodeId, mut wanted: Vec<BodyHash>) ->
         }
         let names: BTreeSet<BodyHash> = came.iter().map(NewBody::hash).collect();
         wanted.retain(|hash| !names.contains(hash));
+        let next_at = pacer.after(came.iter().map(NewBody::len).sum());
         fetched.extend(came);
+        sleep_until(next_at).await;
     }
     fetched
 }
@@ -124,7 +136,7 @@ pub(crate) async fn bring(engine: &Engine, hash: BodyHash) -> bool {
     if !engine.cluster.is_joined() {
         return false;
     }
-    match tokio::time::timeout(BRING_MAX, one(engine, hash)).await {
+    match tokio::time::timeout(BRING_MAX, one(engine, hash, None)).await {
         Ok(Some(body)) => write(engine, vec![body]).await,
         _ => false,
     }
@@ -167,7 +179,7 @@ pub(super) async fn repair(engine: Arc<Engine>) {
 }
 
 async fn repair_one(engine: &Arc<Engine>, hash: BodyHash, reason: &str) -> bool {
-    let Some(body) = one(engine, hash).await else {
+    let Some(body) = one(engine, hash, None).await else {
         tracing::error!(body = %hash, reason, "a damaged body cannot be repaired now: no other node gives it");
         return false;
     };
@@ -212,16 +224,23 @@ pub(super) async fn scrub(engine: Arc<Engine>) {
 }
 
 /// A body from any node that has it: bodies belong to no group. One that is slow to answer holds up nobody, as the next is
-/// asked meanwhile.
-async fn one(engine: &Engine, hash: BodyHash) -> Option<NewBody> {
+/// asked meanwhile. Keeps to a pace, if there is one.
+async fn one(engine: &Engine, hash: BodyHash, pacer: Option<&Pacer>) -> Option<NewBody> {
+    // Since when nothing came; a pause that is kept on purpose does not count.
+    let silent_since = Mutex::new(Instant::now());
+    let came = |bytes| {
+        let next_at = pacer.map_or_else(Instant::now, |pacer| pacer.after(bytes));
+        *silent_since.lock() = next_at.max(Instant::now());
+        next_at
+    };
     let (mut left, mut asked) = (peers(engine, &hash), FuturesUnordered::new());
     loop {
         let more = left.next();
         let is_last = more.is_none();
-        asked.extend(more.map(|node| from_node(engine, node, hash)));
-        let late = tokio::time::sleep(SLOW);
-        tokio::pin!(late);
+        asked.extend(more.map(|node| from_node(engine, node, hash, &came)));
+        *silent_since.lock() = Instant::now();
         loop {
+            let late_at = *silent_since.lock() + SLOW;
             tokio::select! {
                 told = asked.next() => match told {
                     Some(Some(body)) => return Some(body),
@@ -232,7 +251,11 @@ async fn one(engine: &Engine, hash: BodyHash) -> Option<NewBody> {
                     }
                     Some(None) | None => break,
                 },
-                () = &mut late, if !is_last => break,
+                () = sleep_until(late_at), if !is_last => {
+                    if late_at >= *silent_since.lock() + SLOW {
+                        break;
+                    }
+                }
             }
         }
     }
@@ -247,8 +270,13 @@ fn peers(engine: &Engine, hash: &BodyHash) -> impl Iterator<Item = NodeId> {
     peers.into_iter()
 }
 
-async fn from_node(engine: &Engine, node: NodeId, hash: BodyHash) -> Option<NewBody> {
-    match engine.cluster.raft().fetch(GroupId::CONTROL, hash, &[node]).await {
+async fn from_node(
+    engine: &Engine,
+    node: NodeId,
+    hash: BodyHash,
+    came: &(dyn Fn(u64) -> Instant + Sync),
+) -> Option<NewBody> {
+    match engine.cluster.raft().fetch(GroupId::CONTROL, hash, &[node], came).await {
         Ok(body) => body,
         Err(error) => {
             tracing::debug!(body = %hash, %node, %error, "a body cannot be fetched now");
@@ -257,9 +285,18 @@ async fn from_node(engine: &Engine, node: NodeId, hash: BodyHash) -> Option<NewB
     }
 }
 
-/// Keeps to the rate that is set, for what was begun then.
-async fn pause(engine: &Engine, since: Instant, bytes: u64) {
-    let rate = engine.config.cluster.move_bytes_per_second.max(1);
-    let micros = bytes.saturating_mul(1_000_000).checked_div(rate).unwrap_or(0);
-    tokio::time::sleep_until(since + Duration::from_micros(micros)).await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_bodies_go_by_themselves_and_small_ones_together() {
+        let named = |len: &Option<u64>| (BodyHash([7; 32]), *len);
+        let count = |lengths: &[Option<u64>]| in_one_go(lengths.iter().map(named).collect()).len();
+        assert_eq!(count(&[]), 0);
+        assert_eq!(count(&[Some(1 << 40), Some(1)]), 1);
+        assert_eq!(count(&[Some(1), Some(1 << 40), Some(1)]), 2);
+        assert_eq!(count(&[Some(4096); 300]), 300);
+        assert_eq!(count(&[None; 300]), 32);
+    }
 }

@@ -1,9 +1,38 @@
 //! Keeps to a rate of bytes by pauses.
 
+use parking_lot::Mutex;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The longest pause for the rate until it is looked at again.
 const RATE_PAUSE: Duration = Duration::from_millis(200);
+/// Time in which nothing came that is made up for afterwards: that of a sync, or of a clock that wakes late.
+const CREDIT: Duration = Duration::from_millis(50);
+
+/// Spreads what many bring at once evenly over time, so that nobody else meets them all together.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    /// Bytes a second.
+    rate: u64,
+    /// When all that came until now is paid.
+    paid_at: Mutex<Instant>,
+}
+
+impl Pacer {
+    pub(super) fn new(rate: u64) -> Pacer {
+        Pacer { rate: rate.max(1), paid_at: Mutex::new(Instant::now()) }
+    }
+
+    /// So many bytes came: when the next may be asked for.
+    pub(super) fn after(&self, bytes: u64) -> Instant {
+        let micros = bytes.saturating_mul(1_000_000).checked_div(self.rate).unwrap_or(0);
+        let now = Instant::now();
+        let mut paid_at = self.paid_at.lock();
+        let since = now.checked_sub(CREDIT).map_or(now, |earliest| earliest.max(*paid_at));
+        *paid_at = since.checked_add(Duration::from_micros(micros)).unwrap_or(since);
+        *paid_at
+    }
+}
 
 /// For so many bytes at a rate per second: how long to pause now, and what is paid with that. `None`: less is left than
 /// can be waited for.
@@ -18,6 +47,18 @@ pub(super) fn pay(bytes: u64, rate: u64) -> Option<(Duration, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_at_once_is_paid_one_after_the_other() {
+        let (pacer, began) = (Pacer::new(1_000_000), Instant::now());
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        for turn in 1..=4 {
+            let made_up = began + Duration::from_secs(9) - CREDIT;
+            assert_eq!(pacer.after(30_000), made_up + turn * Duration::from_millis(30));
+        }
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        assert_eq!(pacer.after(10_000), Instant::now(), "10 of 10 ms that were not used");
+    }
 
     #[test]
     fn what_cannot_be_waited_for_is_not_paid_byte_by_byte() {
