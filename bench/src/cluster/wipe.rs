@@ -27,6 +27,8 @@ const MESSAGE_BYTES: usize = 4 << 10;
 const BEFORE: Duration = Duration::from_secs(60);
 /// For what the filling has left to do.
 const REST: Duration = Duration::from_secs(10);
+/// See [`Wipe::during_pieces`].
+const PIECE: Duration = Duration::from_secs(10);
 /// Between two looks at how far the node is.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// The longest that the node may take, and how much longer for each GiB.
@@ -56,6 +58,8 @@ pub(super) struct Wipe {
     /// Deliveries by the nodes that stayed.
     before: Option<Times>,
     during: Option<Times>,
+    /// Likewise, in pieces of [`PIECE`] from the wipe on: the first ones have what leads being handed on in them.
+    during_pieces: Vec<Option<Times>>,
     /// Attempts that failed from the wipe on.
     failed: usize,
 }
@@ -111,8 +115,15 @@ pub(super) async fn measure(
         other_folder_bytes: stay.first().map_or(Ok(0), |other| nodes.data(*other).map(|data| size(&data)))?,
         before: times(&before),
         during: times(&during),
+        during_pieces: pieces(&during, wiped).iter().map(|piece| times(piece)).collect(),
         failed,
     })
+}
+
+/// These by when they were acknowledged.
+fn pieces(delivered: &[Delivered], since: Instant) -> Vec<&[Delivered]> {
+    let piece = |one: &Delivered| one.at.saturating_duration_since(since).as_secs() / PIECE.as_secs();
+    delivered.chunk_by(|left, right| piece(left) == piece(right)).collect()
 }
 
 /// Delivers so much mail by all nodes; bytes and messages.
@@ -200,6 +211,9 @@ impl fmt::Display for Wipe {
         )?;
         let times = |times: Option<Times>| times.map_or("-".to_owned(), |times| times.to_string());
         writeln!(f, "  deliveries by the others before: {}", times(self.before))?;
-        writeln!(f, "  meanwhile: {}; {} failed", times(self.during), self.failed)
+        writeln!(f, "  meanwhile: {}; {} failed", times(self.during), self.failed)?;
+        let p99 = |piece: &Option<Times>| piece.map_or("-".to_owned(), |times| number(times.p99_ms));
+        let pieces: Vec<String> = self.during_pieces.iter().map(p99).collect();
+        writeln!(f, "  p99 of each {} s: {} ms", PIECE.as_secs(), pieces.join(", "))
     }
 }
