@@ -42,11 +42,11 @@ pub(super) struct Wipe {
     bytes: u64,
     messages: u64,
     fill_seconds: f64,
-    /// From the wipe until the new node has joined and is started.
+    /// From when it is put back, with an empty folder, until it has joined.
     joined_seconds: f64,
-    /// From the wipe until it serves.
+    /// From then until it serves.
     serving_seconds: f64,
-    /// From the wipe until it votes in every group, which it does when it has all entries and bodies.
+    /// From then until it votes in every group, which it does when it has all entries and bodies.
     whole_seconds: f64,
     /// Mail that came to it, from its start until it is whole.
     mb_per_second: f64,
@@ -57,10 +57,12 @@ pub(super) struct Wipe {
     other_folder_bytes: u64,
     /// Deliveries by the nodes that stayed.
     before: Option<Times>,
+    /// With nobody in the place of the node that went: each waits for both of those that stayed.
+    by_two: Option<Times>,
     during: Option<Times>,
-    /// Likewise, in pieces of [`PIECE`] from the wipe on: the first ones have what leads being handed on in them.
+    /// Likewise, in pieces of [`PIECE`].
     during_pieces: Vec<Option<Times>>,
-    /// Attempts that failed from the wipe on.
+    /// Attempts that failed meanwhile.
     failed: usize,
 }
 
@@ -89,16 +91,22 @@ pub(super) async fn measure(
     let trickle = Trickle::start(flow.clone());
     tokio::time::sleep(BEFORE).await;
     let (before, _) = trickle.stop().await?;
+    bar.set_message("wipe: a node is gone");
+    let old = give_up(victim, returning, nodes).await?;
+    tokio::time::sleep(REST).await;
+    let trickle = Trickle::start(flow.clone());
+    tokio::time::sleep(BEFORE).await;
+    let (by_two, _) = trickle.stop().await?;
     bar.set_message("wipe: a node comes back");
     let trickle = Trickle::start(flow);
-    let wiped = Instant::now();
-    let old = renew(victim, returning, nodes).await?;
-    let joined_seconds = wiped.elapsed().as_secs_f64();
+    let back = Instant::now();
+    nodes.join(victim, "token").await?;
+    let joined_seconds = back.elapsed().as_secs_f64();
     nodes.launch(victim).await?;
-    let serving_seconds = wiped.elapsed().as_secs_f64();
+    let serving_seconds = back.elapsed().as_secs_f64();
     let whole_max = WHOLE_MAX + WHOLE_MAX_OF_GIB.mul_f64(gib.max(0.0));
     until_it_votes(victim, old, nodes, whole_max).await?;
-    let whole_seconds = wiped.elapsed().as_secs_f64();
+    let whole_seconds = back.elapsed().as_secs_f64();
     let (during, failed) = trickle.stop().await?;
     let metrics = scrape::text(&nodes.address(victim, "http")?).await?;
     let times = |delivered: &[Delivered]| Times::of(delivered.iter().map(|one| one.took));
@@ -114,8 +122,9 @@ pub(super) async fn measure(
         folder_bytes: size(&nodes.data(victim)?),
         other_folder_bytes: stay.first().map_or(Ok(0), |other| nodes.data(*other).map(|data| size(&data)))?,
         before: times(&before),
+        by_two: times(&by_two),
         during: times(&during),
-        during_pieces: pieces(&during, wiped).iter().map(|piece| times(piece)).collect(),
+        during_pieces: pieces(&during, back).iter().map(|piece| times(piece)).collect(),
         failed,
     })
 }
@@ -148,15 +157,14 @@ async fn fill(gib: f64, nodes: &Nodes, bar: &ProgressBar) -> Result<(u64, u64), 
     Ok((bytes, messages))
 }
 
-/// A node loses all, is given up, and joins with an empty folder as another one; the number that it had.
-async fn renew(victim: Number, returning: Option<&Path>, nodes: &mut Nodes) -> Result<u64, BenchError> {
+/// A node loses all and is given up; the number that it had.
+async fn give_up(victim: Number, returning: Option<&Path>, nodes: &mut Nodes) -> Result<u64, BenchError> {
     let status = nodes.status().await.unwrap_or_default();
     let unknown = || BenchError::Unknown { what: "node", name: (victim + 1).to_string() };
     let old = nodes.id(&status, victim).ok_or_else(unknown)?;
     nodes.wipe(victim, returning)?;
     let by = nodes.running().next().unwrap_or_default();
     nodes.say(by, &["cluster", "leave", &old.to_string(), "--no-wait"]).await?;
-    nodes.join(victim, "token").await?;
     Ok(old)
 }
 
@@ -211,6 +219,7 @@ impl fmt::Display for Wipe {
         )?;
         let times = |times: Option<Times>| times.map_or("-".to_owned(), |times| times.to_string());
         writeln!(f, "  deliveries by the others before: {}", times(self.before))?;
+        writeln!(f, "  with two nodes and nothing else to do: {}", times(self.by_two))?;
         writeln!(f, "  meanwhile: {}; {} failed", times(self.during), self.failed)?;
         let p99 = |piece: &Option<Times>| piece.map_or("-".to_owned(), |times| number(times.p99_ms));
         let pieces: Vec<String> = self.during_pieces.iter().map(p99).collect();
