@@ -5,7 +5,7 @@
 
 use crate::Error;
 use crate::gate::Gate;
-use crate::listener::{Serving, next_session, session};
+use crate::listener::{Serving, driver, next_session, session};
 use crate::meters::Meters;
 use crate::protocol::{Limits, Peer, Protocol, Service};
 use crate::thread::{Socket, Threads};
@@ -107,7 +107,8 @@ impl<P: Protocol> Adopter<P> {
                 Ok(socket) => {
                     // Who asked may have gone: then the other end is closed, which the session sees.
                     let _ = begun.send(Ok(()));
-                    session(&serving, open(peer), peer, socket, pass).await;
+                    let driver = driver(&serving, open(peer), socket);
+                    session(&serving, driver, peer, pass).await;
                 }
                 Err(error) => _ = begun.send(Err(error)),
             }

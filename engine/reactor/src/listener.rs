@@ -179,7 +179,8 @@ async fn connection<P: Protocol>(
         }
     };
     let peer = Peer { session: next_session(), remote, local, implicit_tls: serving.implicit_tls };
-    session(serving, serving.protocol.open(peer), peer, socket, pass).await;
+    let driver = driver(serving, serving.protocol.open(peer), socket);
+    session(serving, driver, peer, pass).await;
 }
 
 /// The number of one more session.
@@ -187,23 +188,26 @@ pub(crate) fn next_session() -> SessionId {
     SessionId(SESSIONS.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Runs a session from its beginning to its end.
-pub(crate) async fn session<P: Protocol>(
+/// What runs a session.
+pub(crate) fn driver<P: Protocol>(
     serving: &Serving<P>,
     opened: (P::Machine, P::Service),
-    peer: Peer,
     socket: Socket,
+) -> Box<Driver<P>> {
+    let (stream, acceptor) = (Stream::Plain(socket), serving.acceptor.clone());
+    Box::new(Driver::new(opened, stream, acceptor, serving.limits, Arc::clone(&serving.meters)))
+}
+
+/// Runs a session from its beginning to its end. Takes nothing large by value: a future has room for what it was given as
+/// long as it lasts, and an idle session is to have that once.
+pub(crate) async fn session<P: Protocol>(
+    serving: &Serving<P>,
+    mut driver: Box<Driver<P>>,
+    peer: Peer,
     pass: Pass,
 ) {
     let name = serving.protocol.name();
     let _open = serving.meters.opened();
-    let mut driver = Box::new(Driver::<P>::new(
-        opened,
-        Stream::Plain(socket),
-        serving.acceptor.clone(),
-        serving.limits,
-        Arc::clone(&serving.meters),
-    ));
     let span = info_span!("session", id = %peer.session, listener = name, peer = %peer.remote);
     let ended = driver.run(serving.implicit_tls).instrument(span.clone()).await;
     span.in_scope(|| match ended {
@@ -212,4 +216,73 @@ pub(crate) async fn session<P: Protocol>(
     });
     serving.meters.moved(driver.traffic.received_bytes, driver.traffic.sent_bytes);
     drop(pass);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Refusal, Service};
+    use bytes::{Bytes, BytesMut};
+    use estafette_machine::{Actions, Machine, Now, Tls};
+
+    /// A session of this size.
+    const BYTES: usize = 64 * 1024;
+
+    struct Large([u8; BYTES]);
+
+    impl Machine for Large {
+        type Ask = ();
+        type Answer = ();
+        fn opened(&mut self, _: Now, _: &mut Actions<()>) {}
+        fn input_limit(&self) -> usize {
+            self.0.len()
+        }
+        fn received(&mut self, _: Now, _: &mut BytesMut, _: &mut Actions<()>) {}
+        fn overflowed(&mut self, _: Now, _: &mut BytesMut, _: &mut Actions<()>) {}
+        fn answered(&mut self, _: Now, (): (), _: &mut Actions<()>) {}
+        fn timed_out(&mut self, _: Now, _: &mut Actions<()>) {}
+        fn secured(&mut self, _: Now, _: Tls, _: &mut Actions<()>) {}
+        fn closed(&mut self, _: Now, _: &mut Actions<()>) {}
+        fn shutdown(&mut self, _: Now, _: &mut Actions<()>) {}
+    }
+
+    impl Service<Large> for () {
+        const QUESTIONS: &'static [&'static str] = &[];
+        fn question((): &()) -> usize {
+            0
+        }
+        async fn answer(&mut self, (): ()) {}
+    }
+
+    struct OfLarge;
+
+    impl Protocol for OfLarge {
+        type Machine = Large;
+        type Service = ();
+        fn name(&self) -> &'static str {
+            "large"
+        }
+        fn open(&self, _: Peer) -> (Large, ()) {
+            (Large([0; BYTES]), ())
+        }
+        fn refusal(&self, _: Refusal) -> Bytes {
+            Bytes::new()
+        }
+    }
+
+    fn size_of_future<S, F>(
+        _: impl FnOnce(&'static Serving<OfLarge>, S, SocketAddr, SocketAddr) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    /// What a session is made from once stayed in the future of its connection beside the session itself, which cost every
+    /// idle one half as much again.
+    #[test]
+    fn the_future_of_a_connection_does_not_hold_the_session_itself() {
+        let bytes = size_of_future(|serving, socket: Socket, remote, local| {
+            connection::<OfLarge>(serving, socket, remote, local)
+        });
+        assert!(bytes < BYTES / 16, "{bytes} bytes");
+    }
 }
