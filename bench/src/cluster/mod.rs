@@ -82,7 +82,7 @@ pub(crate) struct Cluster {
     #[arg(long, default_value_t = 1_000)]
     snapshot_after: u64,
     /// wipe: a folder, which is there and empty, for the data of the node that comes back [default: where it was]. On
-    /// another disk, what it writes does not hold up the others, as on machines of their own.
+    /// another disk, what it writes does not hold up the others, as on machines of their own. It is left there.
     #[arg(long)]
     returning_data: Option<PathBuf>,
     /// A setting of every node, as `SECTION.NAME=VALUE` (VALUE as in the file of settings); again for each.
@@ -193,8 +193,11 @@ impl Cluster {
             }
             Part::Wipe => {
                 let mut make = self.make(NODES, self.shards, self.accounts);
-                make.settings.push(Setting::new("raft", "snapshot_after_entries", self.snapshot_after));
-                make.settings.push(Setting::new("smtp", "messages_max", SESSION_MESSAGES_MAX));
+                let own = [
+                    Setting::new("raft", "snapshot_after_entries", self.snapshot_after),
+                    Setting::new("smtp", "messages_max", SESSION_MESSAGES_MAX),
+                ];
+                make.settings.splice(0..0, own);
                 let (_own, mut nodes) = start(folder, make).await?;
                 let returning = self.returning_data.as_deref();
                 report.wipe = Some(wipe::measure(self.gib, returning, &mut nodes, bar).await?);

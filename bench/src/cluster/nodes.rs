@@ -192,7 +192,10 @@ impl Nodes {
         self.kill(number);
         let data = self.member(number)?.plan.data();
         std::fs::remove_dir_all(&data)?;
-        Ok(elsewhere.map_or(Ok(()), |elsewhere| std::os::unix::fs::symlink(elsewhere, &data))?)
+        if let Some(elsewhere) = elsewhere {
+            std::os::unix::fs::symlink(elsewhere, &data)?;
+        }
+        Ok(())
     }
 
     /// The nodes that run.

@@ -60,7 +60,7 @@ pub(super) struct Wipe {
     /// With nobody in the place of the node that went: each waits for both of those that stayed.
     by_two: Option<Times>,
     during: Option<Times>,
-    /// Likewise, in pieces of [`PIECE`].
+    /// Likewise, in pieces of [`PIECE`]; none of one in which nothing was delivered.
     during_pieces: Vec<Option<Times>>,
     /// Attempts that failed meanwhile.
     failed: usize,
@@ -124,15 +124,17 @@ pub(super) async fn measure(
         before: times(&before),
         by_two: times(&by_two),
         during: times(&during),
-        during_pieces: pieces(&during, back).iter().map(|piece| times(piece)).collect(),
+        during_pieces: pieces(&during, back),
         failed,
     })
 }
 
 /// These by when they were acknowledged.
-fn pieces(delivered: &[Delivered], since: Instant) -> Vec<&[Delivered]> {
-    let piece = |one: &Delivered| one.at.saturating_duration_since(since).as_secs() / PIECE.as_secs();
-    delivered.chunk_by(|left, right| piece(left) == piece(right)).collect()
+fn pieces(delivered: &[Delivered], since: Instant) -> Vec<Option<Times>> {
+    let place = |one: &Delivered| one.at.saturating_duration_since(since).as_secs() / PIECE.as_secs();
+    let last = delivered.iter().map(place).max();
+    let piece = |number| delivered.iter().filter(move |one| place(one) == number).map(|one| one.took);
+    last.map_or(Vec::new(), |last| (0..=last).map(|number| Times::of(piece(number))).collect())
 }
 
 /// Delivers so much mail by all nodes; bytes and messages.
@@ -224,5 +226,25 @@ impl fmt::Display for Wipe {
         let p99 = |piece: &Option<Times>| piece.map_or("-".to_owned(), |times| number(times.p99_ms));
         let pieces: Vec<String> = self.during_pieces.iter().map(p99).collect();
         writeln!(f, "  p99 of each {} s: {} ms", PIECE.as_secs(), pieces.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_without_a_delivery_has_its_place() {
+        let since = Instant::now();
+        let at = |seconds| Delivered {
+            at: since + Duration::from_secs(seconds),
+            took: Duration::from_millis(seconds),
+        };
+        let counts: Vec<_> = pieces(&[at(1), at(9), at(35)], since)
+            .iter()
+            .map(|piece| piece.map(|times| times.count))
+            .collect();
+        assert_eq!(counts, [Some(2), None, None, Some(1)]);
+        assert!(pieces(&[], since).is_empty());
     }
 }

@@ -54,7 +54,7 @@ pub(crate) async fn propose(
                 let known = |hash| proposal.bodies.iter().find(|body| body.hash() == hash).cloned();
                 match hub.push_missing(to, group, &hashes, known).await {
                     Ok(()) => {}
-                    // It has no room, and says so itself: not again for each message here.
+                    // It has no room or refuses, and says so itself: not again for each message here.
                     Err(Unpushed::Refused(Refused::Storage)) => return Err(not_leader(None)),
                     Err(error) => {
                         tracing::warn!(%group, %to, %error, "a body did not get to the leader");

@@ -223,39 +223,56 @@ pub(super) async fn scrub(engine: Arc<Engine>) {
     }
 }
 
-/// A body from any node that has it: bodies belong to no group. One that is slow to answer holds up nobody, as the next is
-/// asked meanwhile. Keeps to a pace, if there is one.
+/// A body from any node that has it: bodies belong to no group. Keeps to a pace, if there is one.
 async fn one(engine: &Engine, hash: BodyHash, pacer: Option<&Pacer>) -> Option<NewBody> {
-    // Since when nothing came; a pause that is kept on purpose does not count.
-    let silent_since = Mutex::new(Instant::now());
-    let came = |bytes| {
-        let next_at = pacer.map_or_else(Instant::now, |pacer| pacer.after(bytes));
-        *silent_since.lock() = next_at.max(Instant::now());
+    let heard = Heard(Mutex::new(Instant::now()));
+    let came = |bytes| heard.at(pacer.map_or_else(Instant::now, |pacer| pacer.after(bytes)));
+    let body = first_of(peers(engine, &hash), |node| from_node(engine, node, hash, &came), &heard).await;
+    if body.is_none() {
+        tracing::debug!(body = %hash, "no node that answers has a body that is named here");
+    }
+    body
+}
+
+/// When something came last from those who were asked; a pause that is kept on purpose does not count.
+struct Heard(Mutex<Instant>);
+
+impl Heard {
+    /// Something came, and more is asked for at this time, which it gives back.
+    fn at(&self, next_at: Instant) -> Instant {
+        *self.0.lock() = next_at;
         next_at
-    };
-    let (mut left, mut asked) = (peers(engine, &hash), FuturesUnordered::new());
+    }
+
+    fn late_at(&self) -> Instant {
+        *self.0.lock() + SLOW
+    }
+}
+
+/// What the first of them gives who has it. One from whom nothing comes holds up nobody, as the next is asked meanwhile.
+async fn first_of<T, F: Future<Output = Option<T>>>(
+    mut left: impl Iterator<Item = NodeId>,
+    ask: impl Fn(NodeId) -> F,
+    heard: &Heard,
+) -> Option<T> {
+    let mut asked = FuturesUnordered::new();
     loop {
         let more = left.next();
         let is_last = more.is_none();
-        asked.extend(more.map(|node| from_node(engine, node, hash, &came)));
-        *silent_since.lock() = Instant::now();
+        asked.extend(more.map(&ask));
+        heard.at(Instant::now());
         loop {
-            let late_at = *silent_since.lock() + SLOW;
+            let late_at = heard.late_at();
             tokio::select! {
                 told = asked.next() => match told {
-                    Some(Some(body)) => return Some(body),
+                    Some(Some(found)) => return Some(found),
                     Some(None) if is_last => {}
-                    None if is_last => {
-                        tracing::debug!(body = %hash, "no node that answers has a body that is named here");
-                        return None;
-                    }
+                    None if is_last => return None,
                     Some(None) | None => break,
                 },
-                () = sleep_until(late_at), if !is_last => {
-                    if late_at >= *silent_since.lock() + SLOW {
-                        break;
-                    }
-                }
+                () = sleep_until(late_at), if !is_last => if heard.late_at() <= late_at {
+                    break;
+                },
             }
         }
     }
@@ -298,5 +315,31 @@ mod tests {
         assert_eq!(count(&[Some(1), Some(1 << 40), Some(1)]), 2);
         assert_eq!(count(&[Some(4096); 300]), 300);
         assert_eq!(count(&[None; 300]), 32);
+    }
+
+    /// When each of two nodes is asked, in ms, if the first one's parts come with such a pause between them.
+    async fn asked(pause_ms: u64, parts: u32) -> Vec<u128> {
+        let (began, heard, asked) =
+            (Instant::now(), Heard(Mutex::new(Instant::now())), Mutex::new(Vec::new()));
+        let ask = async |node: NodeId| {
+            asked.lock().push(began.elapsed().as_millis());
+            for _ in 0..parts {
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                heard.at(Instant::now());
+            }
+            Some(node)
+        };
+        first_of([NodeId(1), NodeId(2)].into_iter(), ask, &heard).await.unwrap();
+        asked.into_inner()
+    }
+
+    /// A large body that took over a second was once asked of every node.
+    #[tokio::test(start_paused = true)]
+    async fn the_next_node_is_asked_only_when_nothing_comes() {
+        assert_eq!(asked(900, 20).await, [0]);
+        assert_eq!(asked(1_500, 2).await, [0, 1_000]);
+        let heard = Heard(Mutex::new(Instant::now()));
+        let nobody = first_of([NodeId(1), NodeId(2)].into_iter(), async |_| None::<()>, &heard).await;
+        assert_eq!(nobody, None);
     }
 }

@@ -8,7 +8,7 @@
 //! - `mover`: likewise; sees to the moves of accounts to other shards, each carried out by `moving`, at the rate
 //!   that `pace` keeps. `rebalance` plans some.
 //! - `replicas`: whether replicas can be relied on.
-//! - `mender`: fetches bodies that are missing or damaged here.
+//! - `mender`: fetches bodies that are missing or damaged here, likewise at a rate.
 //! - `failure`: what is said of a store that failed, and whether the node ends.
 //! - `questions`: what is read of shards, wherever they are.
 //! - `report`: how the cluster stands, and who may be stopped.

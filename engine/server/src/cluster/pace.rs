@@ -20,25 +20,28 @@ pub(super) struct Pacer {
 
 impl Pacer {
     pub(super) fn new(rate: u64) -> Pacer {
-        Pacer { rate: rate.max(1), paid_at: Mutex::new(Instant::now()) }
+        Pacer { rate, paid_at: Mutex::new(Instant::now()) }
     }
 
     /// So many bytes came: when the next may be asked for.
     pub(super) fn after(&self, bytes: u64) -> Instant {
-        let micros = bytes.saturating_mul(1_000_000).checked_div(self.rate).unwrap_or(0);
         let now = Instant::now();
         let mut paid_at = self.paid_at.lock();
         let since = now.checked_sub(CREDIT).map_or(now, |earliest| earliest.max(*paid_at));
-        *paid_at = since.checked_add(Duration::from_micros(micros)).unwrap_or(since);
+        *paid_at = since + time_of(bytes, self.rate).unwrap_or_default();
         *paid_at
     }
+}
+
+/// How long so many bytes take at a rate per second; `None` of no rate.
+fn time_of(bytes: u64, rate: u64) -> Option<Duration> {
+    bytes.saturating_mul(1_000_000).checked_div(rate).map(Duration::from_micros)
 }
 
 /// For so many bytes at a rate per second: how long to pause now, and what is paid with that. `None`: less is left than
 /// can be waited for.
 pub(super) fn pay(bytes: u64, rate: u64) -> Option<(Duration, u64)> {
-    let micros = bytes.saturating_mul(1_000_000).checked_div(rate)?;
-    let pause = Duration::from_micros(micros).min(RATE_PAUSE);
+    let pause = time_of(bytes, rate)?.min(RATE_PAUSE);
     let paid = u128::from(rate).saturating_mul(pause.as_micros()) / 1_000_000;
     let paid = u64::try_from(paid).unwrap_or(u64::MAX);
     (!pause.is_zero()).then_some((pause, paid.max(1)))
