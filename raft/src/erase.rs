@@ -9,6 +9,7 @@ use std::sync::Arc;
 use estafette_storage::{Batch, Direction, Family, Mark, Read, Store};
 
 use crate::GroupId;
+use crate::blocking::blocking;
 use crate::codec;
 use crate::error::Error;
 use crate::keys::{self, Meta};
@@ -49,7 +50,7 @@ pub(crate) async fn erase(shared: &Arc<Shared>, rows: &Rows, scope: Option<u32>)
     });
     wait.await.unwrap_or(Err(estafette_storage::Error::Closed))?;
     let store = shared.store.clone();
-    let finished = tokio::task::spawn_blocking(move || finish(&store, group)).await;
+    let finished = blocking(&shared.store, move || finish(&store, group)).await;
     finished.map_err(|_| Error::Interrupted { group })?
 }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::blocking::blocking;
 use crate::company::Company;
 use crate::error::Error;
 use crate::log::Shared;
@@ -338,7 +339,7 @@ impl Group {
         let (folder, group) = (self.0.snapshots.clone(), self.id());
         let rows = self.rows().await?;
         let shared = Arc::clone(&self.0.shared);
-        let (path, _) = blocking(group, move || snapshot::write_in_turn(&shared, &folder, &rows)).await?;
+        let (path, _) = self.blocking(move || snapshot::write_in_turn(&shared, &folder, &rows)).await?;
         tracing::info!(%group, path = %path.display(), "snapshot written");
         self.compact().await
     }
@@ -349,7 +350,7 @@ impl Group {
     /// The store could not be read, or the group stopped.
     pub async fn checksum(&self) -> Result<Checksum, Error> {
         let rows = self.rows().await?;
-        blocking(self.id(), move || snapshot::checksum(&rows)).await
+        self.blocking(move || snapshot::checksum(&rows)).await
     }
 
     /// The state now, and how its references are found.
@@ -369,6 +370,14 @@ impl Group {
         rows.await.map_err(|fatal| self.stopped(fatal))
     }
 
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = blocking(&self.0.shared.store, work).await;
+        done.unwrap_or(Err(Error::Interrupted { group: self.id() }))
+    }
+
     fn fault(&self) -> Option<Error> {
         self.0.shared.fault.seen()
     }
@@ -379,12 +388,4 @@ impl Group {
             fatal => Error::Stopped { group: self.id(), cause: Arc::new(fatal) },
         })
     }
-}
-
-/// Runs work that reads or writes much on a thread that may block.
-async fn blocking<T: Send + 'static>(
-    group: GroupId,
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Interrupted { group }))
 }

@@ -16,6 +16,7 @@ extern crate self as estafette_raft;
 #[path = "../tests/counter/mod.rs"]
 mod counter;
 
+mod blocking;
 mod codec;
 mod company;
 mod erase;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::blocking::blocking;
 use crate::company::Company;
 use crate::erase;
 use crate::error::Error;
@@ -132,7 +133,7 @@ impl Node {
         found: bool,
     ) -> Result<Running, Error> {
         let store = self.store.clone();
-        let finished = tokio::task::spawn_blocking(move || erase::finish(&store, group)).await;
+        let finished = blocking(&self.store, move || erase::finish(&store, group)).await;
         finished.map_err(|_| Error::Interrupted { group })??;
         let (alive, gone) = Alive::new();
         let (shared, log) = Shared::open(&self.store, group, &self.settings, alive.clone())?;

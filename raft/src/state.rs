@@ -18,6 +18,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder, Snapshot};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::blocking::{GivenUp, blocking};
 use crate::codec::{self, Applied};
 use crate::error::Error;
 use crate::keys::{self, Meta};
@@ -280,12 +281,11 @@ impl RaftStateMachine<Types> for StateMachine {
 impl StateMachine {
     async fn install(&mut self, meta: &SnapshotMeta, path: PathBuf) -> Result<(), Error> {
         let group = self.shared.group;
-        let interrupted = |_| Error::Interrupted { group };
+        let interrupted = |_: GivenUp| Error::Interrupted { group };
         let folder = self.snapshots.clone();
         let last = meta.last_log_id;
-        let adopting =
-            tokio::task::spawn_blocking(move || snapshot::adopt(&folder, group, &path, last.as_ref()));
-        let reader = adopting.await.map_err(interrupted)??;
+        let adopt = move || snapshot::adopt(&folder, group, &path, last.as_ref());
+        let reader = blocking(&self.shared.store, adopt).await.map_err(interrupted)??;
         let applied = reader.applied.clone();
         let name = reader.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut begin = Batch::new();
@@ -299,7 +299,7 @@ impl StateMachine {
             snapshot::replace_rows(&shared, reader, &ranges)?;
             snapshot::replace_references(&shared, references)
         };
-        tokio::task::spawn_blocking(work).await.map_err(interrupted)??;
+        blocking(&self.shared.store, work).await.map_err(interrupted)??;
         durable(&self.shared, snapshot::installed(group, &applied)).await?;
         self.load()
     }

@@ -213,6 +213,12 @@ impl Store {
         self.0.committer.lock().as_mut().is_some_and(Committer::turn_by_hand)
     }
 
+    /// Whether it has no thread of its own: [`Store::turn`] makes its commits.
+    #[must_use]
+    pub fn is_by_hand(&self) -> bool {
+        self.0.settings.committing == Committing::ByHand
+    }
+
     /// Whether commits wait for room on a full disk (at first they do), or are told [`Error::Full`] instead: for the
     /// end of a program.
     pub fn set_waiting(&self, waiting: bool) {

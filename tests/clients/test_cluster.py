@@ -3,6 +3,7 @@
 import imaplib
 import json
 import smtplib
+import socket
 import threading
 
 import pytest
@@ -153,6 +154,45 @@ def test_accounts_made_on_one_node_are_there_on_all(cluster):
     third.command("account", "delete", new["username"], "--confirm", new["username"])
     with pytest.raises(smtplib.SMTPRecipientsRefused):
         deliver(first, new, text("too late"))
+
+
+def test_sessions_of_an_address_are_counted_over_nodes(tmp_path):
+    limits = CONFIG + "\n[sessions]\nmax_per_address = 6\n"
+    cluster = Cluster(tmp_path, nodes=3, accounts=1, config=limits).start()
+
+    def greeting(node):
+        talk = socket.create_connection(node.address("smtp"), timeout=10)
+        return talk, talk.recv(512)
+
+    def refused(node):
+        talk, line = greeting(node)
+        talk.close()
+        return line.startswith(b"421 4.7.0")
+
+    open_ones = []
+    try:
+        for turn in range(6):
+            talk, line = greeting(cluster.nodes[turn % 2])
+            assert line.startswith(b"220"), line
+            open_ones.append(talk)
+        wait_for(lambda: all(refused(node) for node in cluster.nodes), "the limit on all nodes", SOON_SECONDS)
+        for talk in open_ones[::2]:
+            talk.close()
+        wait_for(lambda: not refused(cluster.nodes[2]), "room again", SOON_SECONDS)
+        cluster.nodes[1].kill()
+
+        def taken(node):
+            talks = [greeting(node) for _ in range(6)]
+            for talk, _ in talks:
+                talk.close()
+            return sum(line.startswith(b"220") for _, line in talks)
+
+        # What a dead node had counts no more, once it has been silent for a while.
+        wait_for(lambda: taken(cluster.nodes[0]) == 6, "no sessions at a dead node", 20)
+    finally:
+        for talk in open_ones:
+            talk.close()
+        cluster.stop()
 
 
 def test_failed_logins_are_counted_over_nodes(tmp_path):

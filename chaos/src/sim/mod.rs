@@ -1,8 +1,8 @@
 //! `estafette-chaos sim`: the real engine, groups and storage over a simulated network, clock and disk, by seeds.
 //!
 //! Each seed runs in a process of its own, whose one thread has time, random numbers and syncs from a library in front of
-//! the system's calls (`shim/sim.c`). So a seed and a commit mostly give the same run (but for the moment at which work on other
-//! threads is ready: `docs/durability.md`), and time that would be waited costs nothing.
+//! the system's calls (`shim/sim.c`). So a seed and a commit give the same run, and time that would be waited costs nothing.
+//! What blocks is done in place, as commits are made by hand: on threads of its own its moment would be left to chance.
 //! Clients write down what they are told; afterwards each node is held against it (`judge`).
 
 mod breach;

@@ -1,4 +1,7 @@
 //! How many connections there may be: in all, and from one address.
+//!
+//! Those in all are of this gate alone; to those of an address belong the ones that other gates are said to have
+//! ([`Gate::set_elsewhere`]).
 
 use crate::Refusal;
 use parking_lot::Mutex;
@@ -26,6 +29,8 @@ pub struct Gate {
 struct Counts {
     total: usize,
     by_address: HashMap<IpAddr, usize>,
+    /// What other gates have of an address.
+    elsewhere: HashMap<IpAddr, usize>,
 }
 
 /// A place taken; given back when dropped.
@@ -48,11 +53,12 @@ impl Gate {
         if counts.total >= self.limits.sessions {
             return Err(Refusal::Full);
         }
-        let of_address = counts.by_address.entry(address).or_insert(0);
-        if *of_address >= self.limits.sessions_per_address {
+        let here = counts.by_address.get(&address).copied().unwrap_or(0);
+        let elsewhere = counts.elsewhere.get(&address).copied().unwrap_or(0);
+        if here.saturating_add(elsewhere) >= self.limits.sessions_per_address {
             return Err(Refusal::Address);
         }
-        *of_address += 1;
+        counts.by_address.insert(address, here + 1);
         counts.total += 1;
         Ok(Pass { counts: Arc::clone(&self.counts), address: Some(address) })
     }
@@ -65,6 +71,28 @@ impl Gate {
         }
         counts.total += 1;
         Ok(Pass { counts: Arc::clone(&self.counts), address: None })
+    }
+
+    /// What it was made with.
+    pub fn limits(&self) -> GateLimits {
+        self.limits
+    }
+
+    /// The addresses that have at least so many sessions here, at most so many of them, with their sessions; the busiest
+    /// first.
+    pub fn busiest(&self, sessions_min: usize, addresses_max: usize) -> Vec<(IpAddr, usize)> {
+        let counts = self.counts.lock();
+        let busy = counts.by_address.iter().filter(|(_, sessions)| **sessions >= sessions_min);
+        let mut busy: Vec<(IpAddr, usize)> = busy.map(|(address, sessions)| (*address, *sessions)).collect();
+        drop(counts);
+        busy.sort_unstable_by_key(|(_, sessions)| std::cmp::Reverse(*sessions));
+        busy.truncate(addresses_max);
+        busy
+    }
+
+    /// What other gates have, instead of what was said before. The addresses are as [`Gate::busiest`] gives them.
+    pub fn set_elsewhere(&self, sessions: HashMap<IpAddr, usize>) {
+        self.counts.lock().elsewhere = sessions;
     }
 
     /// How many sessions there are.
@@ -119,6 +147,26 @@ mod tests {
         drop(first);
         assert_eq!(gate.sessions(), 2);
         assert!(gate.enter(one).is_ok());
+    }
+
+    #[test]
+    fn what_other_gates_have_counts_for_the_address_alone() {
+        let limits = GateLimits { sessions: 3, sessions_per_address: 2 };
+        let (here, there) = (Gate::new(limits), Gate::new(limits));
+        let one: IpAddr = "2001:db8::1".parse().unwrap();
+        let other: IpAddr = "192.0.2.1".parse().unwrap();
+        let far = (there.enter(one).unwrap(), there.enter(one).unwrap(), there.enter(other).unwrap());
+        let told = there.busiest(2, 10);
+        assert_eq!(told, [("2001:db8::".parse::<IpAddr>().unwrap(), 2)]);
+        assert_eq!(there.busiest(1, 1), told, "the busiest goes first");
+        here.set_elsewhere(told.into_iter().collect());
+        assert_eq!(here.enter(one).err(), Some(Refusal::Address));
+        let near = (here.enter(other).unwrap(), here.enter(other).unwrap());
+        assert_eq!(here.sessions(), 2);
+        drop(far);
+        here.set_elsewhere(there.busiest(1, 10).into_iter().collect());
+        assert!(here.enter(one).is_ok());
+        drop(near);
     }
 
     #[test]

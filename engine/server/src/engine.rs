@@ -9,6 +9,7 @@ use estafette_delivery::{Again, Homes, Reach, Shards, home};
 use estafette_directory::{Actor, Change, Command, Origin, Refusal, Reply, View};
 use estafette_mailbox::{AccountRef, Action, Maildrops, Response, Structures, UidMaps, Watchers};
 use estafette_raft::{Group, NewBody, Proposal};
+use estafette_reactor::Gate;
 use estafette_storage::{BodyHash, Health, Store};
 use estafette_types::{AccountId, ShardId};
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub(crate) struct Engine {
     pub(crate) logins: Logins,
     pub(crate) failures: FailureView,
     pub(crate) cluster: Arc<Cluster>,
+    /// Counts the sessions of all listeners.
+    pub(crate) gate: Gate,
 }
 
 /// Why the engine did not do what it was asked, by who has to act.

@@ -9,7 +9,7 @@ use crate::services::{ImapProtocol, Pop3Protocol, SmtpProtocol};
 use estafette_delivery::Acceptor;
 use estafette_imap::codec::framer::Limits as ImapLimits;
 use estafette_reactor::tls::Certificates;
-use estafette_reactor::{Adopter, Gate, GateLimits, Limits, Listener, Protocol, Threads, bind, serve};
+use estafette_reactor::{Adopter, Gate, Limits, Listener, Protocol, Threads, bind, serve};
 use estafette_smtp::server::{Kind, ServerConfig, TlsMode};
 use estafette_types::Networks;
 use std::collections::BTreeMap;
@@ -129,10 +129,7 @@ pub(crate) fn start(
     let threads = Arc::new(threads);
     let mut opener = Opener {
         bound: Bound::default(),
-        gate: Gate::new(GateLimits {
-            sessions: config.sessions.max,
-            sessions_per_address: config.sessions.max_per_address,
-        }),
+        gate: engine.gate.clone(),
         limits: Limits {
             handshake_timeout: seconds(config.sessions.handshake_timeout_seconds),
             write_timeout: seconds(config.sessions.write_timeout_seconds),

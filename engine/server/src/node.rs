@@ -324,6 +324,7 @@ async fn engine(config: &Arc<Config>, store: Store, cluster: Arc<Cluster>) -> Re
     ready(&traffic, joined.then_some(SHARD_WAIT)).await?;
     Ok(Engine {
         hostname: hostname(config).into(),
+        gate: config.sessions.gate(),
         config: Arc::clone(config),
         store,
         directory: view,

@@ -13,6 +13,7 @@ use futures_util::{TryStreamExt, stream};
 
 use super::Hub;
 use super::wire::{self, Ask, BodyHead, BodyPart, Done, Refused, Told, Way};
+use crate::blocking::blocking;
 use crate::codec::Undecodable;
 use crate::{Error, GroupId, Lane, NodeId, Unreached};
 
@@ -170,7 +171,7 @@ impl Hub {
             let end = (offset + PART_BYTES).min(len);
             let last = end == len;
             let from = body.clone();
-            let read = tokio::task::spawn_blocking(move || from.read(offset..end)).await;
+            let read = blocking(&self.store, move || from.read(offset..end)).await;
             let Ok(Ok(mut pieces)) = read else { return Err(Unpushed::Unreadable) };
             let behind = structure.clone().filter(|_| last);
             let structure_bytes = behind.as_ref().map_or(0, |row| u32::try_from(row.len()).unwrap_or(0));
@@ -215,11 +216,15 @@ impl Hub {
         let structure = bytes.split_off(bytes.len().checked_sub(structure_bytes).ok_or(Refused::Unknown)?);
         let key = (from, part.transfer);
         let mut staging = self.arrivals.take(&self.store, key, part.offset)?;
-        let work = tokio::task::spawn_blocking(move || {
+        let work = move || {
             staging.push(&bytes)?;
             Ok::<_, estafette_storage::Error>(if part.last { Ok(staging.finish()?) } else { Err(staging) })
-        });
-        match work.await.map_err(|_| Refused::Storage)?.map_err(|_| Refused::Storage)? {
+        };
+        match blocking(&self.store, work)
+            .await
+            .map_err(|_| Refused::Storage)?
+            .map_err(|_| Refused::Storage)?
+        {
             Err(staging) => self.arrivals.put_back(key, staging),
             Ok(body) if body.hash().0 == part.hash => {
                 let body = if structure.is_empty() { body } else { body.with_structure(structure) };

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Hub;
 use super::bodies::{INLINE_BYTES, PART_BYTES};
 use super::wire::{Ask, BodyBytes, Refused, SmallBody, Told};
+use crate::blocking::{GivenUp, blocking};
 use crate::{Error, GroupId, Lane, NodeId, Unreached};
 
 /// Bodies that may be asked for at once.
@@ -27,8 +28,10 @@ impl Hub {
         bytes_max: u32,
     ) -> Result<Option<BodyBytes>, Refused> {
         let store = self.store.clone();
-        let work = tokio::task::spawn_blocking(move || part_of(&store, hash, offset, bytes_max));
-        work.await.map_err(|_| Refused::Storage)?.map_err(|_| Refused::Storage)
+        blocking(&self.store, move || part_of(&store, hash, offset, bytes_max))
+            .await
+            .map_err(|_| Refused::Storage)?
+            .map_err(|_| Refused::Storage)
     }
 
     /// Gets a body from a peer that may have it; checked by its hash. `None`: it has none. `came` is told of the bytes of
@@ -44,7 +47,7 @@ impl Hub {
         came: &(dyn Fn(u64) -> Instant + Sync),
     ) -> Result<Option<NewBody>, Error> {
         let unreached = |_: Unreached| Error::Unavailable { group };
-        let interrupted = |_| Error::Interrupted { group };
+        let interrupted = |_: GivenUp| Error::Interrupted { group };
         let mut staging = self.store.stage()?;
         loop {
             let bytes_max = u32::try_from(PART_BYTES).unwrap_or(u32::MAX);
@@ -57,17 +60,14 @@ impl Hub {
             }
             let BodyBytes { len, structure, bytes } = part;
             let next_at = came(bytes.len() as u64);
-            let work = tokio::task::spawn_blocking(move || {
-                let pushed = staging.push(&bytes);
-                (pushed, staging)
-            });
-            let (pushed, grown) = work.await.map_err(interrupted)?;
+            let push = move || (staging.push(&bytes), staging);
+            let (pushed, grown) = blocking(&self.store, push).await.map_err(interrupted)?;
             pushed?;
             staging = grown;
             sleep_until(next_at).await;
             if staging.len() >= len {
-                let body =
-                    tokio::task::spawn_blocking(move || staging.finish()).await.map_err(interrupted)??;
+                let finished = blocking(&self.store, move || staging.finish()).await;
+                let body = finished.map_err(interrupted)??;
                 let body = match structure {
                     Some(row) => body.with_structure(row.into()),
                     None => body,
@@ -83,8 +83,10 @@ impl Hub {
             return Err(Refused::Unknown);
         }
         let store = self.store.clone();
-        let work = tokio::task::spawn_blocking(move || small_ones(&store, hashes));
-        work.await.map_err(|_| Refused::Storage)?.map_err(|_| Refused::Storage)
+        blocking(&self.store, move || small_ones(&store, hashes))
+            .await
+            .map_err(|_| Refused::Storage)?
+            .map_err(|_| Refused::Storage)
     }
 
     /// Asks a peer for up to [`SMALL_MAX`] bodies at once; gives those that came.

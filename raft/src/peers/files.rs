@@ -12,11 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use estafette_storage::Store;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Hub;
 use super::wire::{Ask, Refused, SnapshotPart, Told};
+use crate::blocking::blocking;
 use crate::codec::VoteRow;
 use crate::{GroupId, Lane, NodeId, Unreached};
 
@@ -133,7 +135,7 @@ impl Hub {
         let transfer = u64::from_le_bytes(number);
         let mut offset = 0;
         loop {
-            let (bytes, last) = read_part(Arc::clone(&file), offset).await?;
+            let (bytes, last) = read_part(&self.store, Arc::clone(&file), offset).await?;
             let end = offset + bytes.len() as u64;
             let ask = Ask::SnapshotPart(SnapshotPart { transfer, offset, last, vote });
             match self.ask::<Told<Option<VoteRow>>>(to, Lane::Bulk, group, ask, [bytes]).await? {
@@ -146,15 +148,15 @@ impl Hub {
     }
 }
 
-async fn read_part(file: Arc<File>, offset: u64) -> Result<(Bytes, bool), Unsent> {
-    let read = tokio::task::spawn_blocking(move || -> std::io::Result<(Bytes, bool)> {
+async fn read_part(store: &Store, file: Arc<File>, offset: u64) -> Result<(Bytes, bool), Unsent> {
+    let read = move || -> std::io::Result<(Bytes, bool)> {
         let left = file.metadata()?.len().saturating_sub(offset);
         let bytes = usize::try_from(left).unwrap_or(usize::MAX).min(PART_BYTES);
         let mut part = vec![0; bytes];
         file.read_exact_at(&mut part, offset)?;
         Ok((part.into(), bytes as u64 == left))
-    });
-    match read.await {
+    };
+    match blocking(store, read).await {
         Ok(Ok(part)) => Ok(part),
         _ => Err(Unsent::Unreadable),
     }

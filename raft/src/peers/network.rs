@@ -25,6 +25,7 @@ use super::files::Unsent;
 use super::pieces::Piece;
 use super::pipeline;
 use super::wire::{Appended, Ask, Done, Refused, Told, Voted};
+use crate::blocking::blocking;
 use crate::codec::{self, LogIdRow, VoteRow};
 use crate::log::Shared;
 use crate::snapshot;
@@ -148,8 +149,9 @@ impl Peer {
             Err(unreached) => return Err(unreached.into()),
         }
         let shared = Arc::clone(&self.shared);
-        let writing = tokio::task::spawn_blocking(move || snapshot::write_in_turn(&shared, &folder, &rows));
-        let (path, file) = writing.await.map_err(|_| Unsent::Unreadable)?.map_err(|error| {
+        let write = move || snapshot::write_in_turn(&shared, &folder, &rows);
+        let written = blocking(&self.hub.store, write).await;
+        let (path, file) = written.map_err(|_| Unsent::Unreadable)?.map_err(|error| {
             tracing::error!(%group, %error, "a snapshot for a peer cannot be written");
             Unsent::Unreadable
         })?;

@@ -16,6 +16,7 @@ use super::wire::{
     self, Append, Appended, Ask, BodyHead, Proposed, Refused, Request, SnapshotPart, Told, Voted,
 };
 use super::{Hub, network};
+use crate::blocking::blocking;
 use crate::codec::{LogIdRow, VoteRow};
 use crate::error::Error;
 use crate::group::Inner;
@@ -241,13 +242,15 @@ async fn snapshot_part(
     bytes: Bytes,
 ) -> Result<Option<VoteRow>, Refused> {
     let (keep, group) = (Arc::clone(hub), inner.shared.group);
-    let added = tokio::task::spawn_blocking(move || {
+    let add = move || {
         let received = keep.files.add(from, group, &part, &bytes)?;
         let Some(file) = received else { return Ok(None) };
         let reader = Reader::open(file.path(), group).map_err(|error| Refused::Because(error.to_string()))?;
         Ok(Some((file, reader.applied)))
-    });
-    let Some((file, applied)) = added.await.map_err(|_| Refused::Storage)?? else { return Ok(None) };
+    };
+    let Some((file, applied)) = blocking(&hub.store, add).await.map_err(|_| Refused::Storage)?? else {
+        return Ok(None);
+    };
     let meta = SnapshotMeta { last_log_id: applied.log_id, last_membership: applied.membership };
     let snapshot = Snapshot { meta, snapshot: Source::File(file.path().to_owned()) };
     let raft = inner.raft.clone();

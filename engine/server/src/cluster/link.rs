@@ -2,7 +2,7 @@
 //!
 //! A request begins with a byte that says for which part of the node it is, so that others than groups may use the mesh.
 
-use super::{admit, questions};
+use super::{admit, crowds, questions};
 use crate::engine::Engine;
 use bytes::{Buf, Bytes};
 use estafette_mesh::{BoxFuture, Identity, Mesh, NodeName, Serve, Settings, Taken};
@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 const GROUPS: &[u8] = &[1];
 /// The first byte of questions about what shards hold.
 const QUESTIONS: &[u8] = &[2];
+/// The first byte of what is told of sessions.
+const CROWDS: &[u8] = &[3];
 
 /// A node's end of the mesh, which may not be there yet.
 #[derive(Default)]
@@ -77,6 +79,11 @@ impl Link {
         self.call_about(QUESTIONS, to, estafette_mesh::Lane::Entries, question).await
     }
 
+    /// Tells another node of sessions here.
+    pub(super) async fn tell_crowds(&self, to: NodeId, crowds: Bytes) -> Result<(), Unreached> {
+        self.call_about(CROWDS, to, estafette_mesh::Lane::Entries, vec![crowds]).await.map(|_| ())
+    }
+
     fn call_about(
         &self,
         what: &'static [u8],
@@ -136,13 +143,16 @@ impl Serve for Answering {
                 let Some(raft) = raft else { return Vec::new() };
                 return vec![raft.serve(NodeId(from.0), request).await];
             }
-            match doors.engine().filter(|_| request.starts_with(QUESTIONS)) {
-                Some(engine) => {
-                    request.advance(QUESTIONS.len());
-                    vec![questions::answer(&engine, &request).await]
-                }
-                None => Vec::new(),
+            let Some(engine) = doors.engine() else { return Vec::new() };
+            if request.starts_with(QUESTIONS) {
+                request.advance(QUESTIONS.len());
+                return vec![questions::answer(&engine, &request).await];
             }
+            if request.starts_with(CROWDS) {
+                request.advance(CROWDS.len());
+                crowds::told(&engine, NodeId(from.0), &request);
+            }
+            Vec::new()
         })
     }
 

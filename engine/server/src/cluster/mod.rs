@@ -9,6 +9,7 @@
 //!   that `pace` keeps. `rebalance` plans some.
 //! - `replicas`: whether replicas can be relied on.
 //! - `mender`: fetches bodies that are missing or damaged here, likewise at a rate.
+//! - `crowds`: what the others know of the sessions here, for the limit of one address.
 //! - `failure`: what is said of a store that failed, and whether the node ends.
 //! - `questions`: what is read of shards, wherever they are.
 //! - `report`: how the cluster stands, and who may be stopped.
@@ -16,6 +17,7 @@
 //! A node that never heard of a cluster is one of one: none of this runs, and the groups have no peers.
 
 mod admit;
+mod crowds;
 mod failure;
 mod found;
 mod groups;
@@ -78,6 +80,8 @@ pub(crate) struct Cluster {
     move_troubles: Mutex<BTreeMap<AccountId, String>>,
     /// What the mover needs here; only where the mover is.
     shards_of_moves: Mutex<BTreeSet<ShardId>>,
+    /// Sessions at other nodes.
+    crowds: crowds::Crowds,
     /// Counts those who were sent to other nodes.
     turns: AtomicUsize,
 }
@@ -102,6 +106,7 @@ impl Cluster {
             removed,
             move_troubles: Mutex::default(),
             shards_of_moves: Mutex::default(),
+            crowds: crowds::Crowds::default(),
             turns: AtomicUsize::new(0),
         }
     }
@@ -209,6 +214,7 @@ impl Cluster {
         self.link.open_door(Arc::downgrade(engine));
         tasks.spawn(groups::follow(Arc::clone(engine)));
         tasks.spawn(greet(Arc::clone(self)));
+        tasks.spawn(crowds::tell(Arc::clone(engine)));
         tasks.spawn(keeper::keep(Arc::clone(engine)));
         tasks.spawn(mover::run(Arc::clone(engine)));
         tasks.spawn(sweep::keep(Arc::clone(engine)));

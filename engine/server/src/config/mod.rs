@@ -12,7 +12,7 @@ pub(crate) use cluster::ClusterConfig;
 pub(crate) use error::ConfigError;
 pub(crate) use listen::{Endpoint, Listen};
 
-use estafette_reactor::{Io, Wanted};
+use estafette_reactor::{Gate, GateLimits, Io, Wanted};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -148,9 +148,9 @@ pub(crate) struct CertificateConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct SessionsConfig {
-    /// Of all listeners together.
+    /// Of all listeners of this node together.
     pub(crate) max: usize,
-    /// From one address.
+    /// From one address, to all nodes of the cluster together.
     pub(crate) max_per_address: usize,
     /// For a TLS handshake.
     pub(crate) handshake_timeout_seconds: u64,
@@ -172,6 +172,13 @@ impl Default for SessionsConfig {
             drain_timeout_seconds: 10,
             linger_seconds: 2,
         }
+    }
+}
+
+impl SessionsConfig {
+    /// Counts sessions by these limits.
+    pub(crate) fn gate(&self) -> Gate {
+        Gate::new(GateLimits { sessions: self.max, sessions_per_address: self.max_per_address })
     }
 }
 

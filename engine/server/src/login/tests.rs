@@ -63,6 +63,7 @@ impl World {
             structures: Structures::default(),
             failures,
             cluster: crate::trouble::alone(folder.path(), &raft),
+            gate: crate::config::SessionsConfig::default().gate(),
         };
         engine.control.group().ready().await.unwrap();
         engine.traffic.ready().await.unwrap();

@@ -86,6 +86,7 @@ impl World {
         let control = raft.open(GroupId::CONTROL, Box::new(directory)).await.unwrap();
         let engine = Arc::new(Engine {
             logins,
+            gate: config.sessions.gate(),
             config: Arc::new(config),
             hostname: "mail.example.org".into(),
             store,

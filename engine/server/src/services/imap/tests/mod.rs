@@ -53,6 +53,7 @@ impl World {
         shards.insert(AT.shard, raft.open(GroupId::shard(1), Box::new(shard)).await.unwrap());
         let engine = Engine {
             logins: Logins::new(&config.login).unwrap(),
+            gate: config.sessions.gate(),
             config: Arc::new(config),
             hostname: "mail.example.org".into(),
             store,
