@@ -82,8 +82,9 @@ fn of_cluster(page: &mut String, cluster: &ClusterReport) {
             cluster.replaced
         );
     }
-    if cluster.snapshots_interrupted > 0 {
-        let _ = writeln!(page, "<p>{} snapshots interrupted.</p>", cluster.snapshots_interrupted);
+    if let Some((rounds, interrupted)) = cluster.of_snapshots() {
+        let _ =
+            writeln!(page, "<p>{rounds} rounds with `snapshot`, {interrupted} snapshots interrupted.</p>");
     }
     if let (Some(faults), Some(round)) = (&cluster.failed, cluster.rounds.last()) {
         let names = escaped(&crate::cluster::fault_names(faults));

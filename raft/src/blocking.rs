@@ -5,7 +5,7 @@
 
 use estafette_storage::Store;
 
-/// The work was given up, because the program ends or it panicked.
+/// The work was given up on its thread, because the program ends or it panicked.
 #[derive(Debug)]
 pub(crate) struct GivenUp;
 

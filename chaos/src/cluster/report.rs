@@ -86,6 +86,11 @@ impl OfRound {
 }
 
 impl ClusterReport {
+    /// Rounds with `snapshot`, if there were any, and snapshots that were interrupted.
+    pub(crate) fn of_snapshots(&self) -> Option<(u64, u64)> {
+        self.faults.get(&Fault::Snapshot).map(|of| (of.rounds, self.snapshots_interrupted))
+    }
+
     /// Takes in a round.
     pub(super) fn take(&mut self, round: OfRound, failed: bool) {
         for fault in &round.faults {
@@ -151,8 +156,7 @@ impl fmt::Display for ClusterReport {
             )?;
             writeln!(f, "{} damaged nodes emptied and joined anew", self.replaced)?;
         }
-        if let Some(of) = self.faults.get(&Fault::Snapshot) {
-            let (rounds, interrupted) = (of.rounds, self.snapshots_interrupted);
+        if let Some((rounds, interrupted)) = self.of_snapshots() {
             writeln!(f, "{rounds} rounds with `snapshot`, {interrupted} snapshots interrupted")?;
         }
         Ok(())

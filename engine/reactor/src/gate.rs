@@ -92,7 +92,9 @@ impl Gate {
 
     /// What other gates have, instead of what was said before. The addresses are as [`Gate::busiest`] gives them.
     pub fn set_elsewhere(&self, sessions: HashMap<IpAddr, usize>) {
-        self.counts.lock().elsewhere = sessions;
+        let before = std::mem::replace(&mut self.counts.lock().elsewhere, sessions);
+        // What was there is freed while others enter.
+        drop(before);
     }
 
     /// How many sessions there are.

@@ -1,7 +1,8 @@
 //! Sessions of one address over all nodes: each node tells the others of the addresses that have many here.
 //!
 //! Nothing of it is kept on a disk, and no session waits for it: what nodes have not told each other yet is not counted, nor
-//! is what is less than a small share of the limit ([`SHARE`]). A node that is silent is forgotten.
+//! is what is less than a small share of the limit ([`SHARE`]), nor more than [`ADDRESSES_MAX`] of each node. A node that is
+//! not reached, or silent, is forgotten: its clients come to the others.
 //! On the wire: a byte for the version, then postcard, a list of addresses and sessions.
 
 use crate::engine::Engine;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::time::MissedTickBehavior;
 
 const VERSION: u8 = 1;
 /// Between two words to the others.
@@ -20,7 +22,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a word counts.
 const TOLD_FOR: Duration = Duration::from_secs(5);
 /// How long one node may take to hear it.
-const HEAR_WAIT: Duration = Duration::from_secs(2);
+const HEAR_WAIT: Duration = TELL_EVERY;
 /// Addresses in one word.
 const ADDRESSES_MAX: usize = 4096;
 /// All nodes together leave untold less than the limit divided by this.
@@ -34,6 +36,11 @@ type Crowd = Vec<(IpAddr, u32)>;
 pub(super) struct Crowds(Mutex<BTreeMap<NodeId, (Instant, Crowd)>>);
 
 impl Crowds {
+    /// Forgets all but these.
+    fn keep(&self, nodes: &[NodeId]) {
+        self.0.lock().retain(|node, _| nodes.contains(node));
+    }
+
     fn note(&self, from: NodeId, crowd: Crowd, now: Instant) {
         self.0.lock().insert(from, (now, crowd));
     }
@@ -59,14 +66,16 @@ fn told_from(limit: usize, nodes: usize) -> usize {
 /// Tells the others until the node stops.
 pub(super) async fn tell(engine: Arc<Engine>) {
     let cluster = &engine.cluster;
-    let mut was_quiet = true;
+    let (mut was_quiet, mut turns) = (true, tokio::time::interval(TELL_EVERY));
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::time::sleep(TELL_EVERY).await;
-        engine.gate.set_elsewhere(cluster.crowds.elsewhere(Instant::now()));
+        turns.tick().await;
         let others: Vec<NodeId> = cluster.peers().into_keys().filter(|node| cluster.reaches(*node)).collect();
+        cluster.crowds.keep(&others);
+        engine.gate.set_elsewhere(cluster.crowds.elsewhere(Instant::now()));
         let from = told_from(engine.gate.limits().sessions_per_address, others.len() + 1);
         let busiest = if others.is_empty() { Vec::new() } else { engine.gate.busiest(from, ADDRESSES_MAX) };
-        // That there are none any more is told once.
+        // That there are none any more is told once: who misses it forgets the last word by itself.
         if busiest.is_empty() && was_quiet {
             continue;
         }
@@ -75,7 +84,7 @@ pub(super) async fn tell(engine: Arc<Engine>) {
         let told = others
             .iter()
             .map(|node| tokio::time::timeout(HEAR_WAIT, cluster.link.tell_crowds(*node, crowd.clone())));
-        // Who does not hear it is told again.
+        // Who does not hear it is told the next.
         join_all(told).await;
     }
 }
@@ -120,6 +129,10 @@ mod tests {
         assert_eq!(crowds.elsewhere(now + Duration::from_secs(3)), HashMap::from([(ONE, 15), (OTHER, 1)]));
         assert_eq!(crowds.elsewhere(now + TOLD_FOR), HashMap::from([(ONE, 5)]));
         assert!(crowds.elsewhere(now + TOLD_FOR * 2).is_empty());
+        crowds.note(NodeId(2), vec![(ONE, 7)], now);
+        crowds.note(NodeId(3), vec![(ONE, 5)], now);
+        crowds.keep(&[NodeId(3)]);
+        assert_eq!(crowds.elsewhere(now), HashMap::from([(ONE, 5)]), "who is not reached has no sessions");
     }
 
     #[test]
