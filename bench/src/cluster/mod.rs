@@ -19,7 +19,7 @@ use crate::error::BenchError;
 use crate::report::Head;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use nodes::{Make, Nodes, Setting};
+use nodes::{Make, Nodes, Returning, Setting};
 use result::Report;
 use std::io::Write;
 use std::path::PathBuf;
@@ -81,10 +81,8 @@ pub(crate) struct Cluster {
     /// bodies, as in a cluster of some age.
     #[arg(long, default_value_t = 1_000)]
     snapshot_after: u64,
-    /// wipe: a folder, which is there and empty, for the data of the node that comes back [default: where it was]. On
-    /// another disk, what it writes does not hold up the others, as on machines of their own. It is left there.
-    #[arg(long)]
-    returning_data: Option<PathBuf>,
+    #[command(flatten)]
+    returning: Returning,
     /// A setting of every node, as `SECTION.NAME=VALUE` (VALUE as in the file of settings); again for each.
     #[arg(long = "set", value_name = "SETTING", value_parser = Setting::parse)]
     settings: Vec<Setting>,
@@ -199,8 +197,7 @@ impl Cluster {
                 ];
                 make.settings.splice(0..0, own);
                 let (_own, mut nodes) = start(folder, make).await?;
-                let returning = self.returning_data.as_deref();
-                report.wipe = Some(wipe::measure(self.gib, returning, &mut nodes, bar).await?);
+                report.wipe = Some(wipe::measure(self.gib, &self.returning, &mut nodes, bar).await?);
                 Ok(())
             }
         }

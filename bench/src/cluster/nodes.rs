@@ -8,6 +8,7 @@ use crate::error::BenchError;
 use crate::load::Target;
 use crate::process::usage;
 use crate::servers::{Estafette, Plan, Server, free_port_of};
+use clap::Args;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,19 @@ impl Setting {
         };
         sections.iter().map(section).collect()
     }
+}
+
+/// How a node that lost all comes back.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Returning {
+    /// wipe: a folder, which is there and empty, for the data of the node that comes back [default: where it was]. On
+    /// another disk, what it writes does not hold up the others, as on machines of their own. It is left there.
+    #[arg(id = "returning_data", long = "returning-data")]
+    data: Option<PathBuf>,
+    /// wipe: by how much the other nodes go before the one that comes back on the processors, as `nice` has it. What it works
+    /// then holds them up less, as on machines of their own.
+    #[arg(id = "returning_nice", long = "returning-nice", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=19))]
+    nice: u8,
 }
 
 /// An account that mail is delivered to.
@@ -144,6 +158,7 @@ impl Nodes {
             host: Ipv4Addr::new(127, 0, 0, last),
             accounts: if number == 0 { self.make.accounts } else { 0 },
             io: "auto".to_owned(),
+            niceness: 0,
         };
         std::fs::create_dir_all(&plan.folder)?;
         let mesh = format!("{}:{}", plan.host, free_port_of(plan.host)?);
@@ -187,12 +202,15 @@ impl Nodes {
         }
     }
 
-    /// Nothing of a node's data is left; it does not run. What it will have goes into another folder, if one is named.
-    pub(super) fn wipe(&mut self, number: Number, elsewhere: Option<&Path>) -> Result<(), BenchError> {
+    /// Nothing of a node's data is left; it does not run. How it is to come back is said.
+    pub(super) fn wipe(&mut self, number: Number, returning: &Returning) -> Result<(), BenchError> {
         self.kill(number);
+        if let Some(member) = self.members.get_mut(number) {
+            member.plan.niceness = returning.nice;
+        }
         let data = self.member(number)?.plan.data();
         std::fs::remove_dir_all(&data)?;
-        if let Some(elsewhere) = elsewhere {
+        if let Some(elsewhere) = &returning.data {
             std::os::unix::fs::symlink(elsewhere, &data)?;
         }
         Ok(())

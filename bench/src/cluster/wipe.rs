@@ -1,6 +1,6 @@
 //! How long a node that has lost its disk takes to have all mail again, and what others notice of it.
 
-use super::nodes::{Nodes, Number};
+use super::nodes::{Nodes, Number, Returning};
 use super::result::Times;
 use super::scrape;
 use super::trickle::{Delivered, Flow, Trickle};
@@ -66,10 +66,10 @@ pub(super) struct Wipe {
     failed: usize,
 }
 
-/// Fills the nodes, wipes the last one, and watches it come back, with its data in another folder if one is named.
+/// Fills the nodes, wipes the last one, and watches it come back.
 pub(super) async fn measure(
     gib: f64,
-    returning: Option<&Path>,
+    returning: &Returning,
     nodes: &mut Nodes,
     bar: &ProgressBar,
 ) -> Result<Wipe, BenchError> {
@@ -160,7 +160,7 @@ async fn fill(gib: f64, nodes: &Nodes, bar: &ProgressBar) -> Result<(u64, u64), 
 }
 
 /// A node loses all and is given up; the number that it had.
-async fn give_up(victim: Number, returning: Option<&Path>, nodes: &mut Nodes) -> Result<u64, BenchError> {
+async fn give_up(victim: Number, returning: &Returning, nodes: &mut Nodes) -> Result<u64, BenchError> {
     let status = nodes.status().await.unwrap_or_default();
     let unknown = || BenchError::Unknown { what: "node", name: (victim + 1).to_string() };
     let old = nodes.id(&status, victim).ok_or_else(unknown)?;

@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) accounts: usize,
     /// Its way of moving bytes.
     pub(crate) io: String,
+    /// By how much others go before it on the processors, as `nice` has it; 0: none does.
+    pub(crate) niceness: u8,
 }
 
 impl Plan {
@@ -74,7 +76,14 @@ impl Plan {
             std::fs::remove_file(&ready_file)?;
         }
         let output = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
-        let mut command = Command::new(&self.program);
+        let mut command = match self.niceness {
+            0 => Command::new(&self.program),
+            niceness => {
+                let mut nice = Command::new("nice");
+                nice.args(["-n", &niceness.to_string()]).arg(&self.program);
+                nice
+            }
+        };
         command.arg("serve").arg("--data").arg(self.data()).arg("--config").arg(self.config());
         command.args(io_arguments(&self.program, &self.io)?);
         if self.accounts > 0 {
@@ -114,6 +123,7 @@ impl Estafette {
             host: Ipv4Addr::LOCALHOST,
             accounts,
             io: io.to_owned(),
+            niceness: 0,
         };
         plan.configure(settings)?;
         plan.launch()
