@@ -8,6 +8,7 @@
 use crate::engine::Engine;
 use bytes::Bytes;
 use estafette_raft::NodeId;
+use estafette_reactor::Gate;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -31,9 +32,12 @@ const SHARE: usize = 16;
 /// Addresses and their sessions at one node.
 type Crowd = Vec<(IpAddr, u32)>;
 
+/// The last word of each node, and when it came.
+type Told = BTreeMap<NodeId, (Instant, Crowd)>;
+
 /// What the other nodes told.
 #[derive(Default)]
-pub(super) struct Crowds(Mutex<BTreeMap<NodeId, (Instant, Crowd)>>);
+pub(super) struct Crowds(Mutex<Told>);
 
 impl Crowds {
     /// Forgets all but these.
@@ -45,17 +49,22 @@ impl Crowds {
         self.0.lock().insert(from, (now, crowd));
     }
 
-    /// The sessions of each address at all other nodes that were heard lately.
-    fn elsewhere(&self, now: Instant) -> HashMap<IpAddr, usize> {
+    /// Tells the gate what other nodes have now. One at a time, so that the last word stands.
+    fn count_at(&self, gate: &Gate, now: Instant) {
         let mut told = self.0.lock();
-        told.retain(|_, (since, _)| now.saturating_duration_since(*since) < TOLD_FOR);
-        let mut all: HashMap<IpAddr, usize> = HashMap::new();
-        for (address, sessions) in told.values().flat_map(|(_, crowd)| crowd) {
-            let of_address = all.entry(*address).or_default();
-            *of_address = of_address.saturating_add(usize::try_from(*sessions).unwrap_or(usize::MAX));
-        }
-        all
+        gate.set_elsewhere(sum(&mut told, now));
     }
+}
+
+/// The sessions of each address at all nodes that were heard lately; forgets the others.
+fn sum(told: &mut Told, now: Instant) -> HashMap<IpAddr, usize> {
+    told.retain(|_, (since, _)| now.saturating_duration_since(*since) < TOLD_FOR);
+    let mut all: HashMap<IpAddr, usize> = HashMap::new();
+    for (address, sessions) in told.values().flat_map(|(_, crowd)| crowd) {
+        let of_address = all.entry(*address).or_default();
+        *of_address = of_address.saturating_add(usize::try_from(*sessions).unwrap_or(usize::MAX));
+    }
+    all
 }
 
 /// The fewest sessions that are told, so that what all nodes leave out is less than a share of the limit.
@@ -72,7 +81,7 @@ pub(super) async fn tell(engine: Arc<Engine>) {
         turns.tick().await;
         let others: Vec<NodeId> = cluster.peers().into_keys().filter(|node| cluster.reaches(*node)).collect();
         cluster.crowds.keep(&others);
-        engine.gate.set_elsewhere(cluster.crowds.elsewhere(Instant::now()));
+        cluster.crowds.count_at(&engine.gate, Instant::now());
         let from = told_from(engine.gate.limits().sessions_per_address, others.len() + 1);
         let busiest = if others.is_empty() { Vec::new() } else { engine.gate.busiest(from, ADDRESSES_MAX) };
         // That there are none any more is told once: who misses it forgets the last word by itself.
@@ -97,7 +106,7 @@ pub(super) fn told(engine: &Engine, from: NodeId, word: &[u8]) {
     };
     let now = Instant::now();
     engine.cluster.crowds.note(from, crowd, now);
-    engine.gate.set_elsewhere(engine.cluster.crowds.elsewhere(now));
+    engine.cluster.crowds.count_at(&engine.gate, now);
 }
 
 fn encode(busiest: Vec<(IpAddr, usize)>) -> Bytes {
@@ -120,19 +129,23 @@ mod tests {
     const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
+    fn at(crowds: &Crowds, now: Instant) -> HashMap<IpAddr, usize> {
+        sum(&mut crowds.0.lock(), now)
+    }
+
     #[test]
     fn the_last_word_of_each_node_counts_until_it_is_silent() {
         let (crowds, now) = (Crowds::default(), Instant::now());
         crowds.note(NodeId(2), vec![(ONE, 900)], now);
         crowds.note(NodeId(2), vec![(ONE, 10), (OTHER, 1)], now);
         crowds.note(NodeId(3), vec![(ONE, 5)], now + Duration::from_secs(3));
-        assert_eq!(crowds.elsewhere(now + Duration::from_secs(3)), HashMap::from([(ONE, 15), (OTHER, 1)]));
-        assert_eq!(crowds.elsewhere(now + TOLD_FOR), HashMap::from([(ONE, 5)]));
-        assert!(crowds.elsewhere(now + TOLD_FOR * 2).is_empty());
+        assert_eq!(at(&crowds, now + Duration::from_secs(3)), HashMap::from([(ONE, 15), (OTHER, 1)]));
+        assert_eq!(at(&crowds, now + TOLD_FOR), HashMap::from([(ONE, 5)]));
+        assert!(at(&crowds, now + TOLD_FOR * 2).is_empty());
         crowds.note(NodeId(2), vec![(ONE, 7)], now);
         crowds.note(NodeId(3), vec![(ONE, 5)], now);
         crowds.keep(&[NodeId(3)]);
-        assert_eq!(crowds.elsewhere(now), HashMap::from([(ONE, 5)]), "who is not reached has no sessions");
+        assert_eq!(at(&crowds, now), HashMap::from([(ONE, 5)]), "who is not reached has no sessions");
     }
 
     #[test]
