@@ -32,6 +32,7 @@ mod members;
 mod node;
 mod peers;
 mod proposer;
+mod runtime;
 mod settings;
 mod snapshot;
 mod standing;

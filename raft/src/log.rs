@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) awaited: watch::Sender<u64>,
     /// How long word of a commit alone waits for entries.
     pub(crate) commit_wait: Duration,
+    /// Bytes of rows that the machine lately read which stay in memory.
+    pub(crate) recent_bytes: usize,
     /// Held by who writes a snapshot file of the group.
     pub(crate) snapshot_turn: Mutex<()>,
     /// The group is being given up here: no more rows come.
@@ -185,6 +187,7 @@ impl Shared {
             readable: watch::Sender::new(0),
             awaited: watch::Sender::new(0),
             commit_wait: Duration::from_millis(settings.commit_wait_ms),
+            recent_bytes: settings.recent_bytes,
             snapshot_turn: Mutex::default(),
             left: watch::Sender::new(false),
             has_peers: AtomicBool::new(false),

@@ -26,6 +26,7 @@ use crate::peers::forward::Questions;
 use crate::peers::network::Network;
 use crate::peers::{Hub, serve, wire};
 use crate::proposer::Proposer;
+use crate::runtime;
 use crate::standing::{self, Standing};
 use crate::state::StateMachine;
 use crate::types::{NO_VOTE, Raft, Types, Vote};
@@ -80,6 +81,9 @@ impl Node {
         transport: Arc<dyn Transport>,
         settings: Settings,
     ) -> Result<Self, Error> {
+        if !store.is_by_hand() {
+            runtime::in_step(heartbeat_ms(&settings));
+        }
         store.set_waiting(true);
         own(&store, id)?;
         erase::finish_all(&store)?;
@@ -391,11 +395,16 @@ async fn stop(mut running: Running) {
     }
 }
 
+fn heartbeat_ms(settings: &Settings) -> u64 {
+    settings.heartbeat_ms.max(50)
+}
+
 fn config(group: GroupId, settings: &Settings) -> Config {
-    let heartbeat = settings.heartbeat_ms.max(50);
+    let heartbeat = heartbeat_ms(settings);
     Config {
         cluster_name: group.to_string(),
-        heartbeat_interval: heartbeat,
+        // Due a little before the look that is so far off, so that it goes with that one and not with the next.
+        heartbeat_interval: heartbeat - heartbeat / 5,
         // A leader keeps its lease for the longest of these, and its voters wait so long again before they elect another:
         // two heartbeats may be lost, and a group is led again some two seconds after its leader died.
         election_timeout_min: heartbeat.saturating_mul(6) / 5,

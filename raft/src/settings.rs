@@ -32,6 +32,8 @@ pub struct Settings {
     pub compact_bytes: u64,
     /// Entries that stay in the log after it was compacted, for replicas that lag a little.
     pub keep_entries: u64,
+    /// Bytes of rows that stay in memory for each group, of those that applying entries reads again and again; 0: none.
+    pub recent_bytes: usize,
     /// Milliseconds between heartbeats of a group with several voters. A sole voter sends none and has no timer.
     pub heartbeat_ms: u64,
     /// Milliseconds that a proposal waits for a leader who takes it.
@@ -59,6 +61,7 @@ impl Settings {
             compact_entries: 50_000,
             compact_bytes: 256 << 20,
             keep_entries: 1_000,
+            recent_bytes: 1 << 20,
             heartbeat_ms: 500,
             propose_wait_ms: 8_000,
             fresh_wait_ms: 2_000,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use estafette_storage::{Batch, Family, Read, Transaction, View};
+use estafette_storage::{Batch, Family, Read, Recent, Transaction, View};
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder, Snapshot};
@@ -34,6 +34,8 @@ pub(crate) struct StateMachine {
     /// In a lock that is never waited for: openraft wants the whole to be `Sync`.
     machine: Mutex<Box<dyn Machine>>,
     applied: Applied,
+    /// Nobody else writes the rows of the machine.
+    recent: Recent,
     snapshots: PathBuf,
     // Goes last: who waits for it may close the store.
     alive: Alive,
@@ -66,9 +68,9 @@ struct Round {
 }
 
 impl Round {
-    fn new(shared: &Shared) -> Self {
+    fn new(shared: &Shared, recent: &Recent) -> Self {
         Self {
-            tx: shared.store.transaction(),
+            tx: shared.store.transaction_over(recent),
             started: Instant::now(),
             commands: 0,
             bytes: 0,
@@ -90,8 +92,9 @@ impl StateMachine {
         snapshots: PathBuf,
         alive: Alive,
     ) -> Result<Self, Error> {
-        let mut state =
-            Self { shared, alive, machine: Mutex::new(machine), applied: Applied::default(), snapshots };
+        let recent = Recent::new(machine.ranges(), shared.recent_bytes);
+        let (machine, applied) = (Mutex::new(machine), Applied::default());
+        let mut state = Self { shared, machine, applied, recent, snapshots, alive };
         let key = keys::meta(state.shared.group, Meta::Installing);
         if let Some(name) = state.shared.store.read(Family::RaftMeta, &key)? {
             let name = String::from_utf8_lossy(&name).into_owned();
@@ -109,6 +112,7 @@ impl StateMachine {
     }
 
     fn load(&mut self) -> Result<(), Error> {
+        self.recent.clear();
         let view = self.shared.store.view();
         let group = self.shared.group;
         self.applied = match view.read(Family::RaftMeta, &keys::meta(group, Meta::Applied))? {
@@ -236,7 +240,7 @@ impl RaftStateMachine<Types> for StateMachine {
     {
         // The proposer goes first: what it may append now is synced while this is applied.
         tokio::task::yield_now().await;
-        let mut round = Round::new(&self.shared);
+        let mut round = Round::new(&self.shared, &self.recent);
         while let Some((entry, responder)) = entries.try_next().await? {
             self.shared.written_to(entry.log_id.index).await;
             let answers = self.apply_entry(&mut round, entry).map_err(|error| self.shared.raise(error))?;
@@ -244,7 +248,7 @@ impl RaftStateMachine<Types> for StateMachine {
                 round.answers.push((responder, answers));
             }
             if round.is_full() {
-                let full = std::mem::replace(&mut round, Round::new(&self.shared));
+                let full = std::mem::replace(&mut round, Round::new(&self.shared, &self.recent));
                 self.finish(full).await.map_err(|error| self.shared.raise(error))?;
             }
         }

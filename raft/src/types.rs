@@ -40,8 +40,7 @@ impl RaftTypeConfig for Types {
     type Vote = Vote;
     type Payload = Payload;
     type Entry = Entry;
-    #[allow(deprecated)] // The same type as in `openraft-rt-tokio`, without one more dependency.
-    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type AsyncRuntime = crate::runtime::Runtime;
     type Responder<T>
         = Callback<T>
     where

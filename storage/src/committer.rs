@@ -374,6 +374,7 @@ impl Committer {
         out.put_cf(self.shared.database.own(), COMMIT_KEY, body::encode_u64(next.commit));
         self.fill(commits, &mut out)?;
         let bytes = out.size_in_bytes();
+        self.lower_marks(&next)?;
         let start = Instant::now();
         self.shared.sync(out)?;
         metrics::histogram!("estafette_storage_sync_seconds").record(start.elapsed().as_secs_f64());
@@ -384,6 +385,19 @@ impl Committer {
         self.unsynced_since.get_or_insert(start);
         self.watermark = next;
         *self.shared.marks.lock() = self.watermark.marks.values().copied().collect();
+        Ok(())
+    }
+
+    /// Entries that are taken back from a log are gone with the sync of these commits, and the watermark must not ask for
+    /// them after a power loss: that it asks for fewer is durable before.
+    fn lower_marks(&mut self, next: &Watermark) -> Result<(), Error> {
+        let Some(lowered) = self.watermark.lowered(next) else { return Ok(()) };
+        self.file
+            .write(&lowered)
+            .and_then(|()| self.file.sync())
+            .map_err(|error| self.shared.fail(&error))?;
+        self.unsynced_since = None;
+        self.watermark = lowered;
         Ok(())
     }
 

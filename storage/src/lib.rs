@@ -33,6 +33,7 @@ mod overlay;
 #[cfg(feature = "planted")]
 pub mod planted;
 mod read;
+mod recent;
 mod reclaim;
 mod recover;
 mod references;
@@ -61,6 +62,7 @@ pub use new_body::NewBody;
 pub use observe::record_metrics;
 pub use open::FORMAT;
 pub use read::{Direction, Pinned, Read, Row, Scan};
+pub use recent::Recent;
 pub use references::Rebuilt;
 pub use scrub::{Scrub, Scrubbed};
 pub use space::MIN_FREE_BYTES_MIN;

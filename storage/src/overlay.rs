@@ -75,7 +75,8 @@ pub(crate) fn bounds(range: &Range<Vec<u8>>) -> (Bound<&[u8]>, Bound<&[u8]>) {
     (Bound::Included(range.start.as_slice()), end)
 }
 
-fn holds(range: &Range<Vec<u8>>, key: &[u8]) -> bool {
+/// True if a range, whose empty end means no end, has the key.
+pub(crate) fn holds(range: &Range<Vec<u8>>, key: &[u8]) -> bool {
     key >= range.start.as_slice() && (range.end.is_empty() || key < range.end.as_slice())
 }
 

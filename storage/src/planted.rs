@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 const VARIABLE: &str = "ESTAFETTE_PLANTED";
 
 /// All that there are.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "answer-before-write",
     "applied-not-noted",
     "body-not-sent",
@@ -17,6 +17,7 @@ pub const NAMES: [&str; 13] = [
     "local-clock",
     "local-uids",
     "modseq-stands",
+    "recent-outlives-snapshot",
     "reference-stays",
     "snapshot-without-queue",
     "sync-left-out",

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::family::Family;
 use crate::open;
 use crate::read::{Cursor, Direction, Pinned, Read, Scan};
+use crate::recent::Recent;
 use crate::reclaim::Reclaim;
 use crate::space::Space;
 use crate::transaction::Transaction;
@@ -152,7 +153,13 @@ impl Store {
     /// A transaction: reads see the store and its own writes.
     #[must_use]
     pub fn transaction(&self) -> Transaction {
-        Transaction::new(self.clone())
+        Transaction::new(self.clone(), None)
+    }
+
+    /// The same for one who alone writes the rows of some ranges, by such transactions, one after the other.
+    #[must_use]
+    pub fn transaction_over(&self, recent: &Recent) -> Transaction {
+        Transaction::new(self.clone(), Some(recent.clone()))
     }
 
     /// Writes a transaction at once, without a sync: it is durable with the next commit.
@@ -173,7 +180,9 @@ impl Store {
         }
         let batch = transaction.to_write(self.database(), now_ms())?;
         self.0.shared.rewritten.note(transaction.rewritten());
-        self.0.shared.write_unsynced(batch)
+        self.0.shared.write_unsynced(batch)?;
+        transaction.written();
+        Ok(())
     }
 
     /// The same for a plain batch. It must not bring bodies: those are for [`Store::commit`].

@@ -15,11 +15,14 @@ use crate::error::Error;
 use crate::family::Family;
 use crate::overlay::{self, Entry, Overlay};
 use crate::read::{Cursor, Direction, Pinned, Read, Scan};
+use crate::recent::Recent;
 use crate::store::Store;
 
 /// Reads see the store and the transaction's own writes. Dropping it leaves nothing behind.
 pub struct Transaction {
     store: Store,
+    /// What the writer of these rows lately read.
+    recent: Option<Recent>,
     overlays: [Overlay; Family::ALL.len()],
     undo: Vec<Undo>,
     /// Bodies that lost a hold or a reference.
@@ -45,9 +48,10 @@ pub struct Savepoint {
 }
 
 impl Transaction {
-    pub(crate) fn new(store: Store) -> Transaction {
+    pub(crate) fn new(store: Store, recent: Option<Recent>) -> Transaction {
         Transaction {
             store,
+            recent,
             overlays: Default::default(),
             undo: Vec::new(),
             loosened: Vec::new(),
@@ -205,6 +209,29 @@ impl Transaction {
         }
     }
 
+    /// The store has what this transaction did.
+    pub(crate) fn written(&self) {
+        let Some(recent) = &self.recent else { return };
+        for (family, overlay) in Family::ALL.into_iter().zip(&self.overlays) {
+            if !overlay.is_empty() {
+                recent.written(family, overlay);
+            }
+        }
+    }
+
+    /// A row as it was before the transaction.
+    fn stored(&self, family: Family, key: &[u8]) -> Result<Option<Pinned>, Error> {
+        let Some(recent) = &self.recent else { return self.store.read(family, key) };
+        if let Some(value) = recent.find(family, key) {
+            return Ok(Some(Pinned::owned(value)));
+        }
+        let found = self.store.read(family, key)?;
+        if let Some(value) = &found {
+            recent.keep(family, key, value);
+        }
+        Ok(found)
+    }
+
     /// All writes as one batch of RocksDB.
     pub(crate) fn to_write(&self, database: &Database, now_ms: u64) -> Result<WriteBatch, Error> {
         if let Some((_, error)) = &self.fault {
@@ -245,7 +272,7 @@ impl Read for Transaction {
         let overlay = self.overlay(family);
         match overlay.rows.get(key) {
             None if overlay.hides(key) => Ok(None),
-            None => self.store.read(family, key),
+            None => self.stored(family, key),
             Some(entry @ Entry::Add(_)) => {
                 let stored = self.store.read(family, key)?;
                 Ok(overlay::value(key, entry, stored.as_deref())?.map(Pinned::owned))

@@ -2,7 +2,8 @@
 //!
 //! A file of two slots of fixed size, written in turn in place, so one whole slot is always there.
 //! It is written after every synced batch and before anyone is told; it is itself synced about once
-//! a second, because it guards against damage, not against power loss: docs/decisions/002-watermark.md.
+//! a second, because it guards against damage, not against power loss: docs/decisions/002-watermark.md. Only what takes
+//! entries back from a log waits until a mark that says so is synced.
 //! Its blocks are written when it is made, so it needs no room on a full disk.
 
 use std::collections::BTreeMap;
@@ -44,6 +45,18 @@ pub(crate) struct Watermark {
     pub(crate) commit: u64,
     /// The mark of each group.
     pub(crate) marks: BTreeMap<u32, Mark>,
+}
+
+impl Watermark {
+    /// The same with no mark of a log ahead of what the next watermark says; none if there is none.
+    pub(crate) fn lowered(&self, next: &Watermark) -> Option<Watermark> {
+        let mut lowered = self.clone();
+        for mark in lowered.marks.values_mut() {
+            let last = next.marks.get(&mark.group).map_or(mark.last_index, |next| next.last_index);
+            mark.last_index = mark.last_index.min(last);
+        }
+        (lowered != *self).then_some(lowered)
+    }
 }
 
 /// The open file.

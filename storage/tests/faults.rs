@@ -170,7 +170,7 @@ fn references_made_anew_after_an_end_anywhere() {
         let ended = store.replace_references(SCOPE, rows(1000..4500));
         assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
         drop(store);
-        scenario.teardown();
+        fail::remove("storage::sync");
         let store =
             Store::open(dir.path(), Settings { collect_after: Duration::ZERO, ..settings() }).unwrap();
         store.replace_references(SCOPE, rows(1000..4500)).unwrap();
@@ -182,5 +182,20 @@ fn references_made_anew_after_an_end_anywhere() {
             "{report:?}"
         );
         assert_eq!((report.problem_count, report.missing), (3500, 3500));
+        scenario.teardown();
     }
+}
+
+/// A power loss within a second of a truncated log found a mark that asked for what was taken back.
+#[test]
+fn a_mark_goes_back_before_the_entries_do() {
+    let scenario = FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), settings()).unwrap();
+    commit(&store, put(b"a", b"1"), vec![mark(5)]).unwrap();
+    fail::cfg("storage::sync", "1*return").unwrap();
+    commit(&store, put(b"a", b"2"), vec![mark(3)]).unwrap_err();
+    drop(store);
+    scenario.teardown();
+    assert_eq!(Store::open(dir.path(), settings()).unwrap().marks(), [mark(3)]);
 }

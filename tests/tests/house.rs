@@ -10,8 +10,10 @@ use std::process::Command;
 /// Lines past which a file of code is too large.
 const FILE_LINES_MAX: usize = 800;
 
+/// Of the checkout that is tested now: the program of the test may have been compiled in another one, where they share the
+/// folder of what is compiled.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).parent().unwrap().to_owned()
 }
 
 /// Our crates: folder relative to the root, and the folders of our crates that each uses.

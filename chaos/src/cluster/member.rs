@@ -98,6 +98,7 @@ impl Member {
             format!("snapshot_after_entries = {}", pick(&[200, 2000, 50_000])),
             format!("company_wait_ms = {}", pick(&[0, 1, 20])),
             format!("commit_wait_ms = {}", pick(&[0, 2, 100])),
+            format!("recent_bytes = {}", pick(&[0, 2_000, 1 << 20])),
         ];
         // What a shard could not take goes by the queue of another one: soon enough to be waited for.
         let queue = vec!["retry_first_seconds = 1".to_owned(), "retry_max_seconds = 4".to_owned()];

@@ -27,6 +27,7 @@ pub(super) struct Plan {
     entries_in_flight: usize,
     max_entry_commands: usize,
     commit_wait_ms: u64,
+    recent_bytes: usize,
     pub(super) disks: Arc<Mutex<Disks>>,
 }
 
@@ -49,6 +50,8 @@ impl Plan {
             entries_in_flight: usize::try_from(pick(&[1, 1, 4])).unwrap_or(1),
             max_entry_commands: usize::try_from(pick(&[1, 4, 256])).unwrap_or(1),
             commit_wait_ms: pick(&[0, 2, 2, 50]),
+            // The second has room for a few rows, so that they come and go.
+            recent_bytes: usize::try_from(pick(&[0, 2_000, 1 << 20])).unwrap_or(0),
             disks: Arc::new(Mutex::new(disks)),
         }
     }
@@ -64,6 +67,7 @@ impl Plan {
             entries_in_flight: self.entries_in_flight,
             max_entry_commands: self.max_entry_commands,
             commit_wait_ms: self.commit_wait_ms,
+            recent_bytes: self.recent_bytes,
             ..estafette_raft::Settings::new(snapshots)
         }
     }

@@ -188,6 +188,7 @@ impl Node {
         settings.compact_entries = config.raft.snapshot_after_entries;
         settings.company_wait_ms = config.raft.company_wait_ms;
         settings.commit_wait_ms = config.raft.commit_wait_ms;
+        settings.recent_bytes = config.raft.recent_bytes;
         settings.propose_wait_ms = ONE_TRY_MS.min(config.cluster.write_timeout_ms);
         settings.fresh_wait_ms = config.cluster.fresh_timeout_ms;
         let link = Link::with_streams(places.streams);

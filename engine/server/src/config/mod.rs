@@ -432,11 +432,18 @@ pub(crate) struct RaftConfig {
     pub(crate) company_wait_ms: u64,
     /// How long at most other nodes are not told of a commit alone, but with the entries that come next; 0 for not at all.
     pub(crate) commit_wait_ms: u64,
+    /// Bytes that stay in memory for each shard, of rows that are read and written over with every message.
+    pub(crate) recent_bytes: usize,
 }
 
 impl Default for RaftConfig {
     fn default() -> Self {
-        RaftConfig { snapshot_after_entries: 50_000, company_wait_ms: 1, commit_wait_ms: 2 }
+        RaftConfig {
+            snapshot_after_entries: 50_000,
+            company_wait_ms: 1,
+            commit_wait_ms: 2,
+            recent_bytes: 1 << 20,
+        }
     }
 }
 
@@ -522,6 +529,7 @@ impl Config {
             self.raft.commit_wait_ms <= estafette_raft::COMMIT_WAIT_MS_MAX,
             "0 to 100",
         )?;
+        range("raft.recent_bytes", self.raft.recent_bytes <= 1 << 30, "0 to 1073741824 (1 GiB)")?;
         range("cluster.listen", self.cluster.listen.port > 0, "an address with a port of its own")?;
         range(
             "cluster.move_bytes_per_second",
