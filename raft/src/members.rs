@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Instant as _, ServerState};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::Error;
 use crate::peers::wire::{Ask, Done, Refused, Told};
@@ -42,6 +42,15 @@ pub struct Status {
     pub quorum_ms: Option<u64>,
     /// Whether the group works; if not, proposals tell why.
     pub running: bool,
+    /// True if a change of the voters has begun and not ended: a majority of both the old and the new ones is needed. Not
+    /// told by nodes of the first builds.
+    #[serde(deserialize_with = "or_false")]
+    pub joint: bool,
+}
+
+/// What was added at the end of a value may not be there.
+fn or_false<'a, D: Deserializer<'a>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(bool::deserialize(deserializer).unwrap_or_default())
 }
 
 /// A member of a group.
@@ -60,7 +69,8 @@ pub struct MemberStatus {
 pub enum Order {
     /// Adds a node that is sent the log and does not vote. Does not wait until it has all.
     AddLearner(NodeId),
-    /// All who vote from now on; each must be a member. Who voted and no longer does is no member any more.
+    /// All who vote from now on; each must be a member. Who voted and no longer does is no member any more. Ends a change
+    /// that a leader began and did not live to end.
     Voters(BTreeSet<NodeId>),
     /// Removes a node that does not vote.
     RemoveLearner(NodeId),
@@ -120,6 +130,7 @@ impl Group {
                 .last_quorum_acked
                 .filter(|_| leads && voters.len() > 1)
                 .map(|acked| u64::try_from(acked.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            joint: membership.get_joint_config().len() > 1,
             running: now.running_state.is_ok() && self.0.shared.fault.seen().is_none() && self.writes(),
         }
     }

@@ -199,6 +199,38 @@ async fn a_late_node_gets_a_snapshot_when_the_log_is_cut() {
     }
 }
 
+/// Rows that a replica keeps in memory go when a snapshot takes their place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_replaces_rows_in_memory_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let change = |settings| estafette_raft::Settings { keep_entries: 5, ..settings };
+    let (net, members) = cluster_with(folder.path(), 3, change).await;
+    let leads = leader(&members).await;
+    let group = members[leads].group.clone();
+    let late = &members[(leads + 1) % 3];
+    // Twice, for a row is kept once it is read.
+    for id in (0..50).chain(0..50) {
+        group.propose(command(id)).await.unwrap();
+    }
+    until("all are there", || (0..50).all(|id| late.count(id) == 2)).await;
+    let others: Vec<u64> = (1..=3).filter(|id| *id != late.id).collect();
+    net.cut(late.id, &others);
+    for id in (0..50).chain(0..50) {
+        group.propose(command(id)).await.unwrap();
+    }
+    group.compact().await.unwrap();
+    until("the log is cut", || group.status().purged.is_some_and(|index| index > 150)).await;
+    net.heal();
+    for id in 0..50 {
+        group.propose(command(id)).await.unwrap();
+    }
+    equal(&members).await;
+    assert!((0..50).all(|id| late.count(id) == 5));
+    for member in members {
+        member.stop().await;
+    }
+}
+
 /// Whoever sends a snapshot may give it up while the peer installs it: the file stays until that is done.
 #[test]
 fn a_snapshot_that_nobody_waits_for_any_more_does_no_harm() {

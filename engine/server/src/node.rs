@@ -1,7 +1,8 @@
 //! A node from its start to its end: store, groups, sessions, background work.
 //!
 //! Order of the start: folder, store, groups, first contents, listeners. Order of the end: no new
-//! sessions, those that there are told and drained, then others lead, then the groups, then the store.
+//! sessions, those that there are told and drained, then other nodes that stop too have done the same, then others lead, then
+//! the groups, then the store.
 
 use crate::background;
 use crate::bootstrap::{self, Demo};
@@ -36,6 +37,9 @@ const ONE_TRY_MS: u64 = 250;
 
 /// How long a node that stops waits until others lead what it led.
 const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// Nodes that stop too are waited for as long as their sessions may take, and so much longer: they may have been told later.
+const OTHERS_LATER: Duration = Duration::from_secs(2);
 
 /// For what is to be kept of the last moments: failed logins that were not shared yet.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -221,11 +225,14 @@ impl Node {
     pub(crate) async fn run(mut self, mut signals: Signals) -> Result<(), StartError> {
         let failure = self.until_told(&mut signals).await;
         tracing::info!("stopping: sessions are told and drained");
+        self.engine.cluster.ends();
         let _ = self.stop.send(true);
         self.bound.drained().await;
         let _ = tokio::time::timeout(LAST_WORDS, login::share_gathered(&self.engine)).await;
         // It bounds its own end.
         let _ = self.sender.await;
+        let sessions = Duration::from_secs(self.engine.config.sessions.drain_timeout_seconds);
+        self.engine.cluster.farewell(sessions + OTHERS_LATER).await;
         self.tasks.shutdown().await;
         self.engine.cluster.raft().hand_over(HAND_OVER).await;
         self.engine.cluster.shutdown().await;

@@ -247,7 +247,7 @@ pub(crate) fn take(tail: &mut Bytes, bytes: u64) -> Result<Bytes, Undecodable> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NodeId;
+    use crate::{GroupId, MemberStatus, NodeId, Status};
     use crate::codec::log_id;
     use crate::types::Vote;
 
@@ -294,6 +294,29 @@ mod tests {
         assert_eq!(bytes[5..], [&[16, 12, 1][..], &[7; 32]].concat());
         assert_eq!(answer(&Told::Value(300_u64)), &[1, 0, 0xac, 2][..]);
         assert_eq!(answer(&Done::Refused(Refused::NotLeader(Some(2)))), &[1, 1, 0, 1, 2][..]);
+    }
+
+    #[test]
+    fn fixture_of_a_status_with_and_without_what_came_later() {
+        let status = Status {
+            group: GroupId::shard(0),
+            leader: Some(NodeId(1)),
+            leads: true,
+            term: 2,
+            last: Some(9),
+            applied: Some(9),
+            snapshot: None,
+            purged: None,
+            voters: 1,
+            members: vec![MemberStatus { node: NodeId(1), votes: true, has: Some(9) }],
+            quorum_ms: None,
+            running: true,
+            joint: true,
+        };
+        let bytes = [1, 0, 16, 1, 1, 1, 2, 1, 9, 1, 9, 0, 0, 1, 1, 1, 1, 1, 9, 0, 1, 1];
+        assert_eq!(answer(&Told::Value(status.clone())), &bytes[..]);
+        let earlier = read_answer::<Told<Status>>(&bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(earlier, Told::Value(Status { joint: false, ..status }));
     }
 
     #[test]

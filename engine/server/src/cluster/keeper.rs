@@ -6,12 +6,12 @@
 //! - A node that does not answer is waited for; it is replaced after the cluster's time for that, if there is another
 //!   node to take its place.
 
-use super::replicas::is_close_and_whole;
+use super::members::{Looked, Settled, Wish, step};
 use crate::engine::{Engine, EngineError};
 use estafette_directory::{
     Actor, Change, ClusterNode, NodeChange, NodeState, Origin, Step, next_step, plan_placement, shards_wanted,
 };
-use estafette_raft::{GroupId, NodeId, Status};
+use estafette_raft::{GroupId, NodeId};
 use estafette_types::ShardId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,8 +22,6 @@ use std::time::{Duration, Instant};
 const STEP_PAUSE: Duration = Duration::from_millis(50);
 /// Between two rounds when there is nothing to do.
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
-/// For so long what this node's own replica says of a group's members is enough, after its leader said the same.
-const BELIEVED_FOR: Duration = Duration::from_secs(5);
 /// Nodes that vote in the control and traffic groups.
 const CONTROL_VOTERS_MAX: usize = 5;
 /// Between two looks at who leads what.
@@ -35,8 +33,8 @@ struct Memory {
     /// Since when a node has not been reached.
     away: BTreeMap<NodeId, Instant>,
     balanced: Option<Instant>,
-    /// When the leader of a group said that it has the members that it is to have.
-    settled: BTreeMap<GroupId, Instant>,
+    /// Groups that have the members that they are to have, as their leaders said.
+    settled: BTreeMap<GroupId, Settled>,
     /// What could not be done in this round, and why in words.
     troubles: BTreeMap<Task, String>,
     /// The same of the round before.
@@ -108,12 +106,11 @@ async fn round(engine: &Engine, memory: &mut Memory) -> bool {
     let nodes: Vec<ClusterNode> = engine.directory.read().nodes().cloned().collect();
     look_who_is_away(engine, &nodes, memory).await;
     place(engine, &nodes, memory).await;
-    let everywhere = voters_of_all(&nodes);
-    let learners: BTreeSet<NodeId> =
-        nodes.iter().filter(|node| node.state == NodeState::Active).map(|node| node.id).collect();
+    let active = nodes.iter().filter(|node| node.state == NodeState::Active).map(|node| node.id).collect();
+    let everywhere = Wish { voters: voters_of_all(&nodes), members: active };
     let mut moved = false;
     for group in [GroupId::CONTROL, GroupId::TRAFFIC] {
-        moved |= look_at(engine, group, &everywhere, &learners, memory).await;
+        moved |= look_at(engine, group, &everywhere, memory).await;
     }
     let (placements, moving) = (engine.directory.read().placements(), engine.cluster.shards_of_moves());
     for (shard, replicas) in &placements {
@@ -121,7 +118,7 @@ async fn round(engine: &Engine, memory: &mut Memory) -> bool {
         // This node moves accounts, and needs the rows of both sides.
         let learner = Some(engine.cluster.id()).filter(|_| moving.contains(shard));
         let members = voters.iter().copied().chain(learner).collect();
-        moved |= look_at(engine, GroupId::shard(shard.0), &voters, &members, memory).await;
+        moved |= look_at(engine, GroupId::shard(shard.0), &Wish { voters, members }, memory).await;
     }
     if moved {
         return true;
@@ -223,84 +220,19 @@ fn towards(placed: &[NodeId], wanted: &[NodeId], voting: &BTreeSet<NodeId>) -> O
 
 /// A step of a group, if it is to have other members. Its leader is asked now and then; in between, a change of what is
 /// wished or of what this node's replica knows is reason enough.
-async fn look_at(
-    engine: &Engine,
-    group: GroupId,
-    voters: &BTreeSet<NodeId>,
-    members: &BTreeSet<NodeId>,
-    memory: &mut Memory,
-) -> bool {
-    let believed = memory.settled.get(&group).is_some_and(|at| at.elapsed() < BELIEVED_FOR);
-    if believed && engine.cluster.raft().group(group).is_some_and(|here| has(&here.status(), voters, members))
-    {
+async fn look_at(engine: &Engine, group: GroupId, wish: &Wish, memory: &mut Memory) -> bool {
+    let here = engine.cluster.raft().group(group).map(|here| here.status());
+    if memory.settled.get(&group).is_some_and(|settled| settled.is_believed(wish, here.as_ref())) {
         return false;
     }
-    let stepped = step(engine, group, voters, members).await;
+    let stepped = step(engine, group, wish).await;
     match stepped {
-        Ok(Looked::HasThem) => memory.settled.insert(group, Instant::now()),
-        _ => memory.settled.remove(&group),
-    };
+        Ok(Looked::HasThem) => {
+            memory.settled.insert(group, Settled::now(wish));
+        }
+        _ => _ = memory.settled.remove(&group),
+    }
     memory.heed(Task::Group(group), stepped.map(|looked| looked == Looked::Stepped))
-}
-
-/// What a look at a group found or did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Looked {
-    /// It has the members that it is to have.
-    HasThem,
-    /// It is on the way to them, or cannot be asked.
-    Waits,
-    Stepped,
-}
-
-fn has(status: &Status, voters: &BTreeSet<NodeId>, members: &BTreeSet<NodeId>) -> bool {
-    status.voting() == *voters && status.members.iter().map(|member| member.node).eq(members.iter().copied())
-}
-
-/// One step of a group towards its members.
-async fn step(
-    engine: &Engine,
-    group: GroupId,
-    voters: &BTreeSet<NodeId>,
-    members: &BTreeSet<NodeId>,
-) -> Result<Looked, EngineError> {
-    let Some(status) = engine.cluster.status(&engine.directory, group).await else {
-        return Ok(Looked::Waits);
-    };
-    if has(&status, voters, members) {
-        return Ok(Looked::HasThem);
-    }
-    let present: BTreeSet<NodeId> = status.members.iter().map(|member| member.node).collect();
-    let voting = status.voting();
-    let Some(leader) = status.leader else { return Ok(Looked::Waits) };
-    let order = |change| engine.cluster.raft().order(leader, group, change);
-    if let Some(node) = members.difference(&present).find(|node| engine.cluster.reaches(**node)) {
-        tracing::info!(%group, %node, "the node is taken into the group");
-        order(estafette_raft::Order::AddLearner(*node)).await?;
-        return Ok(Looked::Stepped);
-    }
-    for node in voters.difference(&voting).filter(|node| present.contains(node)) {
-        if is_close_and_whole(engine, &status, *node).await {
-            tracing::info!(%group, %node, "the node has all of the group and votes now");
-            let more = voting.iter().copied().chain([*node]).collect();
-            order(estafette_raft::Order::Voters(more)).await?;
-            return Ok(Looked::Stepped);
-        }
-    }
-    // Nobody goes before those who are to stay are there.
-    if voters.is_subset(&voting) && !voters.is_empty() {
-        if let Some(node) = voting.difference(voters).next() {
-            tracing::info!(%group, %node, "the node is let go from the group");
-            let fewer = voting.iter().copied().filter(|voter| voter != node).collect();
-            order(estafette_raft::Order::Voters(fewer)).await?;
-            return Ok(Looked::Stepped);
-        }
-        if let Some(node) = present.difference(members).find(|node| !voting.contains(node)) {
-            order(estafette_raft::Order::RemoveLearner(*node)).await?;
-            return Ok(Looked::Stepped);
-        }
-    }
-    Ok(Looked::Waits)
 }
 
 /// Removes a node that is leaving and has nothing any more.

@@ -17,6 +17,8 @@ const GROUPS: &[u8] = &[1];
 const QUESTIONS: &[u8] = &[2];
 /// The first byte of what is told of sessions.
 const CROWDS: &[u8] = &[3];
+/// The first byte of the question whether a node stops and still has something to do.
+const ENDING: &[u8] = &[4];
 
 /// A node's end of the mesh, which may not be there yet.
 #[derive(Default)]
@@ -82,6 +84,11 @@ impl Link {
     /// Tells another node of sessions here.
     pub(super) async fn tell_crowds(&self, to: NodeId, crowds: Bytes) -> Result<(), Unreached> {
         self.call_about(CROWDS, to, estafette_mesh::Lane::Entries, vec![crowds]).await.map(|_| ())
+    }
+
+    /// Asks another node whether it stops and still has something to do.
+    pub(super) async fn ask_whether_busy(&self, node: NodeId) -> Result<Bytes, Unreached> {
+        self.call_about(ENDING, node, estafette_mesh::Lane::Urgent, Vec::new()).await
     }
 
     fn call_about(
@@ -151,6 +158,9 @@ impl Serve for Answering {
             if request.starts_with(CROWDS) {
                 request.advance(CROWDS.len());
                 crowds::told(&engine, NodeId(from.0), &request);
+            }
+            if request.starts_with(ENDING) {
+                return vec![engine.cluster.ending.answer()];
             }
             Vec::new()
         })

@@ -4,12 +4,14 @@
 //! - `link`: gives the mesh to the groups as their transport, and their answers to the mesh.
 //! - `found` and `admit`: how a cluster begins, and how it takes nodes in.
 //! - `groups`: opens and closes groups as the directory says.
-//! - `keeper`: on the leader of the control group alone; changes members of groups until they are where they are to be.
+//! - `keeper`: on the leader of the control group alone; changes members of groups until they are where they are to be;
+//!   `members` has the steps of one.
 //! - `mover`: likewise; sees to the moves of accounts to other shards, each carried out by `moving`, at the rate
 //!   that `pace` keeps. `rebalance` plans some.
 //! - `replicas`: whether replicas can be relied on.
 //! - `mender`: fetches bodies that are missing or damaged here, likewise at a rate.
 //! - `crowds`: what the others know of the sessions here, for the limit of one address.
+//! - `farewell`: nodes that stop together wait for each other.
 //! - `failure`: what is said of a store that failed, and whether the node ends.
 //! - `questions`: what is read of shards, wherever they are.
 //! - `report`: how the cluster stands, and who may be stopped.
@@ -19,11 +21,13 @@
 mod admit;
 mod crowds;
 mod failure;
+mod farewell;
 mod found;
 mod groups;
 mod identity;
 mod keeper;
 mod link;
+mod members;
 mod mender;
 mod mover;
 mod moving;
@@ -82,6 +86,7 @@ pub(crate) struct Cluster {
     shards_of_moves: Mutex<BTreeSet<ShardId>>,
     /// Sessions at other nodes.
     crowds: crowds::Crowds,
+    ending: farewell::Ending,
     /// Counts those who were sent to other nodes.
     turns: AtomicUsize,
 }
@@ -107,6 +112,7 @@ impl Cluster {
             move_troubles: Mutex::default(),
             shards_of_moves: Mutex::default(),
             crowds: crowds::Crowds::default(),
+            ending: farewell::Ending::default(),
             turns: AtomicUsize::new(0),
         }
     }

@@ -432,7 +432,7 @@ pub(crate) struct RaftConfig {
     pub(crate) company_wait_ms: u64,
     /// How long at most other nodes are not told of a commit alone, but with the entries that come next; 0 for not at all.
     pub(crate) commit_wait_ms: u64,
-    /// Bytes that stay in memory for each shard, of rows that are read and written over with every message.
+    /// Bytes that stay in memory for each group, of rows that are read and written over with every message.
     pub(crate) recent_bytes: usize,
 }
 
@@ -529,7 +529,7 @@ impl Config {
             self.raft.commit_wait_ms <= estafette_raft::COMMIT_WAIT_MS_MAX,
             "0 to 100",
         )?;
-        range("raft.recent_bytes", self.raft.recent_bytes <= 1 << 30, "0 to 1073741824 (1 GiB)")?;
+        range("raft.recent_bytes", self.raft.recent_bytes <= 16 << 20, "0 to 16777216 (16 MiB)")?;
         range("cluster.listen", self.cluster.listen.port > 0, "an address with a port of its own")?;
         range(
             "cluster.move_bytes_per_second",
