@@ -247,9 +247,9 @@ pub(crate) fn take(tail: &mut Bytes, bytes: u64) -> Result<Bytes, Undecodable> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GroupId, MemberStatus, NodeId, Status};
     use crate::codec::log_id;
     use crate::types::Vote;
+    use crate::{GroupId, MemberStatus, NodeId, Status};
 
     #[test]
     fn requests_and_answers_come_back() {
