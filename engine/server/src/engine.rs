@@ -87,19 +87,24 @@ impl EngineError {
 }
 
 impl Engine {
-    /// Changes the directory: checked, proposed, applied.
+    /// Changes the directory: checked, proposed, applied; what a person changed is so at all nodes that are reached.
     pub(crate) async fn change(
         &self,
         actor: Actor,
         origin: Origin,
         change: Change,
     ) -> Result<Reply, EngineError> {
+        let by_person = actor != Actor::System;
         let command = Command { actor, origin, change };
         self.directory.read().validate(&command)?;
         let proposal = Proposal { command: Bytes::from(command.encode()?), bodies: Vec::new() };
         // A change that was made is refused the second time: whether it was is then for its author to look up.
         let answer = self.control.propose(proposal, Again::Harmful).await?;
-        Ok(Reply::decode_applied(&answer)??)
+        let reply = Reply::decode_applied(&answer)??;
+        if by_person {
+            self.cluster.have_others_catch_up().await;
+        }
+        Ok(reply)
     }
 
     /// Waits until the directory here knows all that was told to anybody, on whatever node.

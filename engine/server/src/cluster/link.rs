@@ -19,6 +19,8 @@ const QUESTIONS: &[u8] = &[2];
 const CROWDS: &[u8] = &[3];
 /// The first byte of the question whether a node stops and still has something to do.
 const ENDING: &[u8] = &[4];
+/// The first byte of the request to know all of the directory that was told to anybody.
+const CATCH_UP: &[u8] = &[5];
 
 /// A node's end of the mesh, which may not be there yet.
 #[derive(Default)]
@@ -91,6 +93,11 @@ impl Link {
         self.call_about(ENDING, node, estafette_mesh::Lane::Urgent, Vec::new()).await
     }
 
+    /// Has another node know all of the directory that was told to anybody; answered when it does, or cannot.
+    pub(super) async fn have_catch_up(&self, node: NodeId) -> Result<(), Unreached> {
+        self.call_about(CATCH_UP, node, estafette_mesh::Lane::Entries, Vec::new()).await.map(|_| ())
+    }
+
     fn call_about(
         &self,
         what: &'static [u8],
@@ -161,6 +168,10 @@ impl Serve for Answering {
             }
             if request.starts_with(ENDING) {
                 return vec![engine.cluster.ending.answer()];
+            }
+            if request.starts_with(CATCH_UP) {
+                // A node that cannot is not waited for either.
+                let _ = engine.fresh_directory().await;
             }
             Vec::new()
         })

@@ -273,6 +273,13 @@ impl Cluster {
         nodes
     }
 
+    /// Has the other nodes that are reached know the directory as it is; one that takes long is not waited for.
+    pub(crate) async fn have_others_catch_up(&self) {
+        let others = self.peers().into_keys().filter(|node| self.reaches(*node));
+        let told = others.map(|node| tokio::time::timeout(CATCH_UP_WAIT, self.link.have_catch_up(node)));
+        futures_util::future::join_all(told).await;
+    }
+
     /// Ends all connections.
     pub(crate) async fn shutdown(&self) {
         if let Some(mesh) = self.mesh() {
@@ -280,6 +287,9 @@ impl Cluster {
         }
     }
 }
+
+/// How long a change of the directory waits for one other node to know it.
+const CATCH_UP_WAIT: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// Between two greetings.
 const GREET_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
