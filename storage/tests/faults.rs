@@ -28,10 +28,15 @@ fn mark(last_index: u64) -> Mark {
 }
 
 /// After `point` failed once, nothing is written any more, though the point would let it.
-fn refuses_after(point: &str) {
-    let scenario = FailScenario::setup();
-    let dir = tempfile::tempdir().unwrap();
+/// Failures of its own, and an empty store in a folder that goes with the test.
+fn opened() -> (FailScenario<'static>, tempfile::TempDir, Store) {
+    let (scenario, dir) = (FailScenario::setup(), tempfile::tempdir().unwrap());
     let store = Store::open(dir.path(), settings()).unwrap();
+    (scenario, dir, store)
+}
+
+fn refuses_after(point: &str) {
+    let (scenario, dir, store) = opened();
     commit(&store, put(b"a", b"1"), vec![mark(1)]).unwrap();
     fail::cfg(point, "1*return").unwrap();
     let error = commit(&store, put(b"a", b"2"), vec![mark(2)]).unwrap_err();
@@ -70,9 +75,7 @@ fn failed_watermark() {
 
 #[test]
 fn failed_apply() {
-    let scenario = FailScenario::setup();
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), settings()).unwrap();
+    let (scenario, _dir, store) = opened();
     fail::cfg("storage::write", "1*return").unwrap();
     assert!(matches!(store.apply_batch(put(b"a", b"1")), Err(Error::Failed { .. })));
     assert!(matches!(commit(&store, put(b"a", b"2"), vec![]), Err(Error::Failed { .. })));
@@ -81,9 +84,7 @@ fn failed_apply() {
 
 #[test]
 fn everyone_who_waited_is_told() {
-    let scenario = FailScenario::setup();
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), settings()).unwrap();
+    let (scenario, _dir, store) = opened();
     fail::cfg("storage::sync", "return").unwrap();
     let (tell, told) = mpsc::channel();
     for number in 0..100_u8 {
@@ -99,9 +100,7 @@ fn everyone_who_waited_is_told() {
 /// No room is no failure: what was handed over waits, in its order, and is written when there is room.
 #[test]
 fn without_room_commits_wait_and_the_rest_is_told() {
-    let scenario = FailScenario::setup();
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), settings()).unwrap();
+    let (scenario, _dir, store) = opened();
     fail::cfg("storage::room", "return").unwrap();
     let (tell, told) = mpsc::channel();
     for number in 1..=3_u8 {
@@ -133,9 +132,7 @@ fn without_room_commits_wait_and_the_rest_is_told() {
 /// A store that is closed does not wait on: it tells that nothing was written.
 #[test]
 fn a_store_that_is_closed_without_room_tells_so() {
-    let scenario = FailScenario::setup();
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), settings()).unwrap();
+    let (scenario, dir, store) = opened();
     commit(&store, put(b"a", b"1"), vec![mark(1)]).unwrap();
     fail::cfg("storage::room", "return").unwrap();
     let (tell, told) = mpsc::channel();
@@ -162,9 +159,7 @@ fn references_made_anew_after_an_end_anywhere() {
         rows.map(Ok).collect::<Vec<_>>()
     };
     for commits in 0..4 {
-        let scenario = FailScenario::setup();
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), settings()).unwrap();
+        let (scenario, dir, store) = opened();
         store.replace_references(SCOPE, rows(0..2000)).unwrap();
         fail::cfg("storage::sync", &format!("{commits}*off->1*return")).unwrap();
         let ended = store.replace_references(SCOPE, rows(1000..4500));
@@ -189,9 +184,7 @@ fn references_made_anew_after_an_end_anywhere() {
 /// A power loss within a second of a truncated log found a mark that asked for what was taken back.
 #[test]
 fn a_mark_goes_back_before_the_entries_do() {
-    let scenario = FailScenario::setup();
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), settings()).unwrap();
+    let (scenario, dir, store) = opened();
     commit(&store, put(b"a", b"1"), vec![mark(5)]).unwrap();
     fail::cfg("storage::sync", "1*return").unwrap();
     commit(&store, put(b"a", b"2"), vec![mark(3)]).unwrap_err();

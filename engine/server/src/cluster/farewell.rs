@@ -98,11 +98,10 @@ fn understood(answer: Result<Result<Bytes, Unreached>, Elapsed>) -> Option<Stage
     match answer {
         Err(_) => Some(Stage::Busy),
         Ok(Err(_)) => None,
-        Ok(Ok(answer)) => match answer.first() {
-            Some(1) => Some(Stage::Busy),
-            Some(2) => Some(Stage::Done),
-            _ => Some(Stage::Serves),
-        },
+        Ok(Ok(answer)) => {
+            let said = [Stage::Busy, Stage::Done].into_iter().find(|stage| *answer == [*stage as u8]);
+            Some(said.unwrap_or(Stage::Serves))
+        }
     }
 }
 
